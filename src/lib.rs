@@ -1,0 +1,9 @@
+//! Encrypted transport for database connections.
+
+pub mod buf;
+pub mod conn;
+pub mod engine;
+pub mod error;
+pub mod limits;
+pub mod time;
+pub mod tls;
