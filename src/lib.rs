@@ -5,6 +5,7 @@ pub mod conn;
 pub mod engine;
 pub mod error;
 pub mod limits;
+pub mod stream;
 pub mod time;
 pub mod tls;
 pub mod wire;
