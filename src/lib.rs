@@ -7,3 +7,4 @@ pub mod error;
 pub mod limits;
 pub mod time;
 pub mod tls;
+pub mod wire;
