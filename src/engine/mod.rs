@@ -2,11 +2,16 @@
 
 mod address;
 pub mod backend;
+pub mod choice;
+mod clock;
 mod driver;
+pub mod epoll;
 mod events;
 mod lease;
 mod options;
 mod relay;
+mod socket;
+pub mod uring;
 mod waker;
 
 pub use address::{Address, PeerAddress};
