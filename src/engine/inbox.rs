@@ -78,7 +78,7 @@ impl Inbox {
             Plain::None | Plain::HeldSpent => return false,
             Plain::Input(range) => {
                 range.start = range.end.min(range.start + len);
-                if !range.is_empty() {
+                if range.start < range.end {
                     return false;
                 }
                 self.plain = Plain::None;
