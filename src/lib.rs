@@ -4,6 +4,8 @@ pub mod buf;
 pub mod conn;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "cli")]
+mod gateway;
 pub mod limits;
 pub mod time;
 pub mod tls;

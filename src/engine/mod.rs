@@ -8,3 +8,15 @@ mod waker;
 pub use address::{Address, PeerAddress};
 pub use lease::Lease;
 pub use waker::Waker;
+
+/// Which back end an engine takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// io_uring where it works, else epoll.
+    #[default]
+    Auto,
+    /// io_uring or an error.
+    Uring,
+    /// epoll.
+    Epoll,
+}
