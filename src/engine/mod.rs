@@ -2,11 +2,20 @@
 
 mod address;
 pub mod backend;
+mod driver;
+mod events;
 mod lease;
+mod options;
+mod relay;
 mod waker;
 
 pub use address::{Address, PeerAddress};
+pub use backend::{ListenOptions, SocketOptions};
+pub use driver::{Counters, Engine};
+pub use events::{ConnId, Event, ListenerId, Stage};
 pub use lease::Lease;
+pub use options::{BackendChoice, EngineOptions};
+pub use relay::{RelayState, Relayed};
 pub use waker::Waker;
 
 /// Which back end an engine takes.

@@ -1,0 +1,21 @@
+/// What one [`Engine::relay`](super::Engine::relay) moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// Plaintext bytes.
+    pub bytes: usize,
+    /// Chunks of the source that were moved to their end.
+    pub records: usize,
+    /// Why it stopped.
+    pub state: RelayState,
+}
+
+/// Why a relay stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayState {
+    /// The source holds nothing more at present.
+    Drained,
+    /// The sink takes nothing more at present: [`Event::Writable`](super::Event::Writable) follows (or
+    /// [`Event::Connected`](super::Event::Connected), where it was not in use yet). The source, which stays
+    /// readable, is to be switched off until then by [`Engine::set_reading`](super::Engine::set_reading).
+    SinkFull,
+}
