@@ -17,15 +17,3 @@ pub use lease::Lease;
 pub use options::{BackendChoice, EngineOptions};
 pub use relay::{RelayState, Relayed};
 pub use waker::Waker;
-
-/// Which back end an engine takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BackendChoice {
-    /// io_uring where it works, else epoll.
-    #[default]
-    Auto,
-    /// io_uring or an error.
-    Uring,
-    /// epoll.
-    Epoll,
-}
