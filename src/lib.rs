@@ -9,3 +9,4 @@ mod gateway;
 pub mod limits;
 pub mod time;
 pub mod tls;
+pub mod wire;
