@@ -424,9 +424,11 @@ impl Sessions {
     }
 }
 
-fn server_connection(tls: &ServerTls, engine: &Engine) -> Result<Connection> {
+fn server_connection(tls: &ServerTls, engine: &mut Engine) -> Result<Connection> {
     match tls {
         ServerTls::Off => Ok(Connection::plain()),
-        ServerTls::Verify { config, name, .. } => Connection::client(config, name, engine.now()),
+        ServerTls::Verify { config, name, .. } => {
+            Connection::client(config, name, engine.now(), engine.pools())
+        }
     }
 }
