@@ -2,11 +2,18 @@
 
 mod address;
 pub mod backend;
+mod cycle;
 mod driver;
 mod events;
+mod fifo;
+mod inbox;
+mod io;
 mod lease;
+mod listener;
 mod options;
 mod relay;
+mod slot;
+mod timer;
 mod waker;
 
 pub use address::{Address, PeerAddress};
