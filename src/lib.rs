@@ -1,6 +1,8 @@
 //! Encrypted transport for database connections.
 
 pub mod buf;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod conn;
 pub mod engine;
 pub mod error;

@@ -17,17 +17,20 @@ use super::worker::{Bound, Mailbox, Message, Worker};
 use crate::engine::{Address, Counters, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Runs a gateway by the plan that `load` gives, until signals have ended it. `load` is called again on
-/// SIGHUP.
+/// Runs a gateway by `plan` until signals have ended it. `load` gives the next plan on SIGHUP.
 ///
 /// # Errors
 ///
-/// What `load` says the first time, a back end that was demanded and is refused, an address that cannot be
+/// A back end that was demanded and is refused, an address that cannot be
 /// listened on, a thread that failed.
-pub(crate) fn run(load: &dyn Fn() -> Result<Arc<Plan>>, mut log: Log) -> Result<()> {
+pub(crate) fn run(
+    plan: Arc<Plan>,
+    load: &dyn Fn() -> Result<Arc<Plan>>,
+    mut log: Log,
+) -> Result<()> {
     let (notices, inbox) = unbounded();
     watch_signals(notices.clone())?;
-    let mut gateway = Supervisor::start(load()?, &notices, &inbox)?;
+    let mut gateway = Supervisor::start(plan, &notices, &inbox)?;
     gateway.announce();
     let outcome = gateway.serve(load, &inbox, &mut log);
     gateway.report();

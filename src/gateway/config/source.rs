@@ -89,6 +89,22 @@ impl GatewaySource {
 }
 
 impl RouteSource {
+    /// A route that says nothing.
+    pub(crate) fn empty(place: Place) -> Self {
+        Self {
+            name: None,
+            protocol: None,
+            listen: Vec::new(),
+            connect_timeout_ms: None,
+            handshake_timeout_s: None,
+            idle_timeout_s: None,
+            max_connections: None,
+            client: LegSource::empty(place.clone()),
+            server: LegSource::empty(place.clone()),
+            place,
+        }
+    }
+
     fn read(section: &Section<'_>) -> Result<Self> {
         let client = section.table("client", "[route.client]", CLIENT_KEYS)?;
         let server = section.table("server", "[route.server]", SERVER_KEYS)?;

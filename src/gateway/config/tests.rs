@@ -325,16 +325,12 @@ fn flags_are_judged_like_a_file() {
     let mut source = Source {
         gateway: GatewaySource::default(),
         routes: vec![RouteSource {
-            place: Place::Flag("--listen"),
             name: Some(Given::flag("--listen", "default".into())),
             protocol: Some(Given::flag("--listen", "tcp".into())),
             listen: vec![Given::flag("--listen", "127.0.0.1:0".into())],
-            connect_timeout_ms: None,
-            handshake_timeout_s: None,
-            idle_timeout_s: None,
-            max_connections: None,
             client: leg("--client-tls"),
             server: leg("--server-tls"),
+            ..RouteSource::empty(Place::Flag("--listen"))
         }],
         place: Place::Flag("--listen"),
     };

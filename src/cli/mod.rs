@@ -1,0 +1,44 @@
+//! The command line: one file per subcommand.
+
+mod cert;
+mod check;
+mod gateway;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Encrypted transport for database connections: TLS on io_uring.
+#[derive(Debug, Parser)]
+#[command(name = "sealwire", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Gateway(gateway::Gateway),
+    Check(check::Check),
+    #[command(subcommand)]
+    Cert(cert::Cert),
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Gateway(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Cert(command) => command.run(),
+        }
+    }
+}
+
+/// The exit code for an error: 2 where the command line or the configuration is wrong, 1 where the work failed.
+pub fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Config | ErrorKind::Misuse => 2,
+        _ => 1,
+    }
+}
