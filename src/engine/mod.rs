@@ -12,6 +12,8 @@ mod lease;
 mod listener;
 mod options;
 mod relay;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod slot;
 mod timer;
 mod waker;

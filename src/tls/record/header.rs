@@ -73,9 +73,9 @@ impl Header {
 }
 
 /// The header of a sealed record; its version is 3.3 in TLS 1.2 and, for middleboxes, in TLS 1.3.
-pub(crate) fn header_bytes(content_type: ContentType, body_len: usize) -> [u8; 5] {
+pub(crate) fn header_bytes(content_type: u8, body_len: usize) -> [u8; 5] {
     let [.., high, low] = body_len.to_be_bytes();
-    [content_type.to_wire(), 3, 3, high, low]
+    [content_type, 3, 3, high, low]
 }
 
 pub(crate) fn oversized(len: usize) -> Error {

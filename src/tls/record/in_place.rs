@@ -83,6 +83,12 @@ impl InPlaceRecords {
         }
     }
 
+    /// The sending keys, for tests of their limits.
+    #[cfg(test)]
+    pub(crate) fn send_keys(&mut self) -> &mut TrafficKeys {
+        &mut self.send
+    }
+
     fn protocol(&self) -> Protocol {
         match self.role {
             Role::Tls12 { .. } => Protocol::Tls12,
@@ -93,10 +99,10 @@ impl InPlaceRecords {
     /// Opens a record and says what it holds, or which alert it deserves.
     fn open_record(&mut self, record: &mut [u8]) -> Result<Opened, Refused> {
         let range = self.decrypt(record)?;
-        let (content_type, range) = self.inner_type(record, range)?;
-        if range.len() > limits::RECORD_PLAIN_LEN_MAX {
+        if range.len() > self.receive.inner_len_max() {
             return Err(Refused::new(Alert::RECORD_OVERFLOW, oversized(range.len())));
         }
+        let (content_type, range) = self.inner_type(record, range)?;
         if content_type != ContentType::Handshake && !self.fragments.is_empty() {
             return Err(unexpected(
                 "another record in the middle of a handshake message",

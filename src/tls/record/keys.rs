@@ -92,6 +92,12 @@ impl TrafficKeys {
         }
     }
 
+    /// What a record may hold when it is opened: plaintext, and in TLS 1.3 content type and padding
+    /// (RFC 8446 section 5.4).
+    pub(crate) fn inner_len_max(&self) -> usize {
+        limits::RECORD_PLAIN_LEN_MAX + self.trailer_len() - TAG_LEN
+    }
+
     /// Seals `plain` into the front of `record` and returns the record's length.
     pub(crate) fn seal(
         &mut self,
@@ -99,7 +105,7 @@ impl TrafficKeys {
         plain: &[u8],
         record: &mut [u8],
     ) -> Result<usize> {
-        let layout = self.begin(content_type, plain.len(), record)?;
+        let layout = self.begin(content_type.to_wire(), plain.len(), record)?;
         self.key
             .seal_out_of_place_scatter(
                 layout.nonce,
@@ -118,6 +124,15 @@ impl TrafficKeys {
     pub(crate) fn seal_in_place(
         &mut self,
         content_type: ContentType,
+        plain_len: usize,
+        record: &mut [u8],
+    ) -> Result<usize> {
+        self.seal_raw_in_place(content_type.to_wire(), plain_len, record)
+    }
+
+    fn seal_raw_in_place(
+        &mut self,
+        content_type: u8,
         plain_len: usize,
         record: &mut [u8],
     ) -> Result<usize> {
@@ -163,7 +178,7 @@ impl TrafficKeys {
     /// Writes everything of a record but its ciphertext and tag, and takes its sequence number.
     fn begin<'a>(
         &mut self,
-        content_type: ContentType,
+        content_type: u8,
         plain_len: usize,
         record: &'a mut [u8],
     ) -> Result<Layout<'a>> {
@@ -180,7 +195,7 @@ impl TrafficKeys {
         let nonce = self.nonce();
         let (outer_type, aad, inner_type_len) = match self.protocol {
             Protocol::Tls13 => {
-                let outer_type = ContentType::ApplicationData;
+                let outer_type = ContentType::ApplicationData.to_wire();
                 (
                     outer_type,
                     RecordAad::tls13(header_bytes(outer_type, body_len)),
@@ -189,7 +204,7 @@ impl TrafficKeys {
             }
             Protocol::Tls12 => (
                 content_type,
-                RecordAad::tls12(self.sequence, content_type.to_wire(), plain_len),
+                RecordAad::tls12(self.sequence, content_type, plain_len),
                 0,
             ),
         };
@@ -203,7 +218,7 @@ impl TrafficKeys {
             nonce: Nonce::assume_unique_for_key(nonce),
             aad: Aad::from(aad),
             body,
-            inner_type: [content_type.to_wire()],
+            inner_type: [content_type],
             inner_type_len,
             trailer,
             record_len,
@@ -229,6 +244,19 @@ impl TrafficKeys {
             (Protocol::Tls12, AeadKind::AesGcm) => aead::NONCE_LEN - SALT_LEN,
             _ => 0,
         }
+    }
+
+    /// Seals with a content type that may be none, for a peer that knows no rules.
+    #[cfg(test)]
+    pub(crate) fn seal_typed(
+        &mut self,
+        content_type: u8,
+        plain: &[u8],
+        record: &mut [u8],
+    ) -> Result<usize> {
+        let offset = self.plain_offset();
+        record[offset..offset + plain.len()].copy_from_slice(plain);
+        self.seal_raw_in_place(content_type, plain.len(), record)
     }
 
     /// Pretends that this many records were protected, for tests of the limits.

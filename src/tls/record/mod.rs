@@ -8,6 +8,8 @@ mod header;
 mod in_place;
 mod keys;
 mod post_handshake;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use alert::error_of_alert;
 pub(crate) use header::Header;
