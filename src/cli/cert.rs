@@ -19,12 +19,8 @@ pub(super) enum Cert {
 }
 
 /// Make a development authority with a server and a client certificate
-///
-/// Writes ca.pem, ca-key.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem (ECDSA P-256,
-/// keys in PKCS#8, readable by the owner only). The server's certificate is for localhost, 127.0.0.1, ::1 and
-/// each --name.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sealwire cert init certs --name db.example --name 10.0.0.7")]
+#[command(after_help = EXAMPLE)]
 pub(super) struct Init {
     /// Where to write them; made where it is missing
     dir: PathBuf,
@@ -208,3 +204,11 @@ const LEAF_DAYS: u64 = 397;
 
 /// Other machines' clocks may be behind ours.
 const CLOCK_SKEW_S: u64 = 3_600;
+
+const EXAMPLE: &str = "\
+Writes ca.pem, ca-key.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem:
+ECDSA P-256, keys in PKCS#8 that only their owner may read. The server's certificate is for
+localhost, 127.0.0.1, ::1 and each --name.
+
+Example:
+  sealwire cert init certs --name db.example --name 10.0.0.7";

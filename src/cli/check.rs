@@ -9,10 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::config::{self, ClientCert, ClientTls, Plan, Route, ServerAddress, ServerTls};
 
 /// Check a configuration and its certificates, and say what each route will do
-///
-/// Exit code 2 where the gateway would refuse the configuration, or where a certificate it presents has expired.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sealwire check --config /etc/sealwire/gateway.toml")]
+#[command(after_help = EXAMPLE)]
 pub(super) struct Check {
     /// The configuration (TOML, docs/gateway.md)
     #[arg(long, value_name = "FILE")]
@@ -160,6 +158,12 @@ fn date_utc(s: u64) -> String {
 }
 
 const DAY_S: u64 = 86_400;
+
+const EXAMPLE: &str = "\
+Exit code 2: the gateway would refuse the configuration, or a certificate that it shows has expired.
+
+Example:
+  sealwire check --config /etc/sealwire/gateway.toml";
 
 #[cfg(test)]
 mod tests {

@@ -13,8 +13,6 @@ use crate::gateway::config::{
 use crate::gateway::log::{Log, LogFormat};
 
 /// Run the gateway: TLS for clients and servers that cannot change
-///
-/// SIGHUP reads the configuration and its certificates again, SIGTERM drains, a second SIGTERM ends.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Gateway {
@@ -46,7 +44,7 @@ struct RouteFlags {
     #[arg(long, value_name = "ADDR", requires = "listen")]
     upstream: Option<String>,
     /// TLS of clients [default: required]
-    #[arg(long, value_name = "MODE", requires = "listen", hide_possible_values = false,
+    #[arg(long, value_name = "MODE", requires = "listen",
         value_parser = words(&["off", "required", "passthrough"]))]
     client_tls: Option<String>,
     /// Certificate chain shown to clients (PEM)
@@ -147,6 +145,8 @@ fn words(words: &'static [&'static str]) -> PossibleValuesParser {
 }
 
 const EXAMPLE: &str = "\
+SIGHUP reads the configuration and its certificates again, SIGTERM drains, a second one ends.
+
 Example: TLS in front of a plain server
   sealwire cert init certs
   sealwire gateway --listen 0.0.0.0:8443 --upstream 127.0.0.1:8080 --server-tls off \\

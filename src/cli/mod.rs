@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Encrypted transport for database connections: TLS on io_uring.
 #[derive(Debug, Parser)]
-#[command(name = "sealwire", version, about, max_term_width = 100)]
+#[command(name = "sealwire", version, max_term_width = 100, after_help = EXAMPLE)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,3 +42,9 @@ pub fn exit_code(error: &Error) -> u8 {
         _ => 1,
     }
 }
+
+const EXAMPLE: &str = "\
+Example: TLS in front of a plain server
+  sealwire cert init certs
+  sealwire gateway --listen 0.0.0.0:8443 --upstream 127.0.0.1:8080 --server-tls off \\
+    --cert certs/server-cert.pem --key certs/server-key.pem";

@@ -453,7 +453,7 @@ impl Slot {
         let Some(conn) = self.conn.as_mut().filter(|_| self.output == Output::Open) else {
             return;
         };
-        conn.close(&mut io.pools);
+        let _ = conn.close(&mut io.pools);
         self.output = Output::Ending;
     }
 
@@ -514,7 +514,7 @@ impl Slot {
         }
         let Some(conn) = &mut self.conn else { return };
         let next = self.unsent.take();
-        if let Some(buf) = next.or_else(|| conn.poll_transmit(&mut io.pools)) {
+        if let Some(buf) = next.or_else(|| conn.poll_transmit(&mut io.pools).unwrap_or(None)) {
             self.in_flight = Some(buf.len());
             io.backend.send(self.key, buf);
         } else if self.output == Output::Ending {

@@ -36,11 +36,14 @@ impl Files {
     ) -> Result<Arc<Identity>> {
         let cert_path = self.load(cert)?;
         let key_path = self.load(key)?;
-        Identity::from_pem(
-            self.pem(&cert_path, &cert_path.display().to_string()),
-            self.pem(&key_path, &key_path.display().to_string()),
-        )
-        .map_err(|error| cert.place.error(error))
+        let cert_name = cert_path.display().to_string();
+        let key_name = key_path.display().to_string();
+        let chain = self.pem(&cert_path, &cert_name);
+        Identity::from_pem(chain, self.pem(&key_path, &key_name)).map_err(|error| {
+            let is_about_key = error.to_string().starts_with(&key_name);
+            let place = if is_about_key { &key.place } else { &cert.place };
+            place.error(error)
+        })
     }
 
     pub(super) fn roots(&mut self, ca: &Given<String>) -> Result<Arc<Roots>> {
