@@ -130,12 +130,6 @@ impl Engine {
         self.io.now
     }
 
-    /// The pools that its connections share, for a [`Connection::client`] that is to be given to
-    /// [`Engine::connect`].
-    pub fn pools(&mut self) -> &mut Pools {
-        &mut self.io.pools
-    }
-
     /// A handle by which other threads end a wait early.
     pub fn waker(&self) -> Waker {
         self.io.backend.waker()

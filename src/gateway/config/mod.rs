@@ -11,10 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
-pub(crate) use plan::{
-    ClientCert, ClientSide, ClientTls, HostPort, Plan, Route, ServerAddress, ServerSide, ServerTls,
-    Settings,
-};
+pub(crate) use plan::{ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls};
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -2,6 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::plan::Settings;
 use super::*;
 
 /// The error of a configuration, without the directory it lay in.
