@@ -1,47 +1,17 @@
 //! A blocking stream over a [`Connection`] and any socket: no engine, no ring.
 
 use std::io::{self, Read, Write};
-use std::time::{Instant, SystemTime};
 
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection, Data};
+use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::time::{Monotonic, Now};
-
-/// The time of this machine, counted from the moment at which the clock was made.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
-    origin: Instant,
-}
-
-impl SystemClock {
-    /// A clock whose monotonic time begins now.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a default would hide that the clock is read"
-    )]
-    pub fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-        }
-    }
-
-    /// The time now.
-    pub fn now(&self) -> Now {
-        let since_origin = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Now {
-            monotonic: Monotonic::from_ns(since_origin),
-            wall_s: since_epoch.map_or(0, |since_epoch| since_epoch.as_secs()),
-        }
-    }
-}
 
 /// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and write timeouts.
 pub struct Stream<S> {
     conn: Connection,
     socket: S,
-    clock: SystemClock,
+    clock: Clock,
     pools: Pools,
     input: Buf,
     chunk: Chunk,
@@ -63,7 +33,7 @@ enum Chunk {
 
 impl<S: Read + Write> Stream<S> {
     /// A stream over a connected socket. Nothing is sent or received yet.
-    pub fn new(conn: Connection, socket: S, clock: SystemClock, pools: Pools) -> Self {
+    pub fn new(conn: Connection, socket: S, clock: Clock, pools: Pools) -> Self {
         Self {
             conn,
             socket,
@@ -269,7 +239,7 @@ mod tests {
             let mut stream = Stream::new(
                 Connection::plain(),
                 socket,
-                SystemClock::new(),
+                Clock::start(),
                 Pools::new(4),
             );
             let mut received = Vec::new();
@@ -282,7 +252,7 @@ mod tests {
         let mut stream = Stream::new(
             Connection::plain(),
             socket,
-            SystemClock::new(),
+            Clock::start(),
             Pools::new(4),
         );
         let data: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
