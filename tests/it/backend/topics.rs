@@ -180,6 +180,7 @@ pub(super) fn a_waker_ends_a_wait_from_another_thread(open: Open) {
 
 pub(super) fn more_sends_than_the_queue_holds_all_leave(open: Open) {
     let sizes = BackendOptions {
+        recv_buf_count: 512,
         queue_len: 8,
         ..options()
     };
