@@ -10,7 +10,7 @@ use sealwire::engine::backend::{Backend, BackendOptions, Completion, SocketKey};
 use sealwire::engine::{Address, Lease, ListenOptions, PeerAddress, SocketOptions};
 
 /// A test that has waited this long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Rig {
     pub(super) backend: Box<dyn Backend>,
