@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Open;
 use super::rig::{PATIENCE, Rig, listen_options, options};
+use super::streams::send_until_blocked;
 
 pub(super) fn accepted_connections_name_their_peer(open: Open) {
     let Some(mut rig) = open(&options()).map(Rig::new) else {
@@ -123,6 +124,13 @@ pub(super) fn adopted_sockets_may_be_of_either_blocking_mode(open: Open) {
         theirs.read_exact(&mut bytes).unwrap();
         io::Write::write_all(&mut theirs, b"pong").unwrap();
         assert_eq!(rig.recv_len(key, 4), b"pong");
+        send_until_blocked(&mut rig, key);
+        rig.close(key);
+        assert_eq!(
+            rig.sent(key).1.unwrap_err().raw_os_error(),
+            Some(libc::ECANCELED)
+        );
+        rig.closed(key);
     }
 }
 
