@@ -21,9 +21,6 @@ const RECVS_MAX: u32 = 8;
 /// Accepts of one listener in one wait at most, for the same reason.
 const ACCEPTS_MAX: u32 = 64;
 
-/// How accepted sockets are opened.
-const ACCEPT_FLAGS: libc::c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-
 /// The sockets of one epoll instance, and what is to be done on them.
 ///
 /// The lists of keys are hints: what a key stands for is looked at again when its turn comes.
@@ -136,7 +133,7 @@ impl Sockets {
         let socket = &mut self.sockets[listener.0 as usize];
         socket.is_armed = false;
         let syscalls = &mut self.counters.syscalls;
-        let (streams, mut result) = socket::empty_queue(&socket.io, ACCEPT_FLAGS, syscalls);
+        let (streams, mut result) = socket::empty_queue(&socket.io, syscalls);
         for (io, sockaddr) in streams {
             match self.accepted(listener, io, &sockaddr) {
                 Ok(completion) => self.ready.push(completion),
@@ -369,7 +366,7 @@ impl Sockets {
         for _ in 0..ACCEPTS_MAX {
             self.counters.syscalls += 1;
             let socket = self.socket_mut(listener);
-            let result = match socket.io.accept4(ACCEPT_FLAGS) {
+            let result = match socket::accept(&socket.io) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.is_readable = false;
                     return;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 use slab::Slab;
-use socket2::{SockAddr, SockRef, Socket, Type};
+use socket2::{SockAddr, SockRef, Socket};
 
 use self::bufring::BufRing;
 pub(super) use self::bufring::RingBuf;
@@ -224,9 +224,8 @@ impl UringBackend {
         let FileRef::Descriptor(fd) = &self.sockets[listener.0 as usize].file else {
             return;
         };
-        let flags = libc::SOCK_CLOEXEC;
-        let (streams, result) =
-            socket::empty_queue(&SockRef::from(fd), flags, &mut self.counters.syscalls);
+        let syscalls = &mut self.counters.syscalls;
+        let (streams, result) = socket::empty_queue(&SockRef::from(fd), syscalls);
         for (stream, sockaddr) in streams {
             let key = self.add_stream(stream.into());
             let peer = socket::peer(&sockaddr);
@@ -264,7 +263,7 @@ impl Backend for UringBackend {
 
     fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.counters.syscalls;
-        let (socket, bound) = socket::listen(address, options, Type::STREAM, syscalls)?;
+        let (socket, bound) = socket::listen(address, options, syscalls)?;
         let mut socket = UringSocket::new(FileRef::Descriptor(socket.into()));
         socket.bound = Some(bound);
         Ok(self.add(socket))
@@ -279,7 +278,7 @@ impl Backend for UringBackend {
         let socket = self.socket_mut(key);
         socket.multishot = Multishot::Armed;
         let entry = opcode::AcceptMulti::new(socket.fd())
-            .flags(libc::SOCK_CLOEXEC)
+            .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
             .build();
         self.submit(key, op::ACCEPT, entry);
     }
@@ -295,7 +294,7 @@ impl Backend for UringBackend {
 
     fn connect(&mut self, address: &Address, options: &SocketOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.counters.syscalls;
-        let (stream, sockaddr) = socket::open(address, options, Type::STREAM, syscalls)?;
+        let (stream, sockaddr) = socket::open(address, options, syscalls)?;
         let key = self.add_stream(stream.into());
         let socket = self.socket_mut(key);
         let fd = socket.fd();
@@ -307,8 +306,7 @@ impl Backend for UringBackend {
 
     fn adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> io::Result<SocketKey> {
         let socket = Socket::from(fd);
-        // A file that does not block would fail the operations of the ring in place of making them wait.
-        socket::adopt(&socket, options, false, &mut self.counters.syscalls)?;
+        socket::adopt(&socket, options, &mut self.counters.syscalls)?;
         Ok(self.add_stream(socket.into()))
     }
 

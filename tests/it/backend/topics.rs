@@ -48,6 +48,7 @@ pub(super) fn accept_stop_empties_the_queue(open: Open) {
         let peers = (0..20)
             .map(|_| TcpStream::connect(address).unwrap())
             .collect::<Vec<_>>();
+        await_accept_queue(address.port(), peers.len());
         rig.backend.accept_stop(listener);
         for _ in &peers {
             rig.accepted();
@@ -357,6 +358,17 @@ fn is_alone(files_max: &str) -> bool {
         String::from_utf8_lossy(&output.stderr)
     );
     false
+}
+
+/// Until the kernel has completed `len` connections to `port`: connect returns a little earlier.
+fn await_accept_queue(port: u16, len: usize) {
+    let start = Instant::now();
+    // The local address, the remote one, the state LISTEN, the lengths of the queues to send and to accept.
+    let line = format!(":{port:04X} 00000000:0000 0A 00000000:{len:08X} ");
+    while !fs::read_to_string("/proc/net/tcp").unwrap().contains(&line) {
+        assert!(start.elapsed() < PATIENCE, "no {line}");
+        thread::yield_now();
+    }
 }
 
 fn descriptors_len() -> usize {
