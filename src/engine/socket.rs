@@ -1,5 +1,5 @@
-//! Sockets as both back ends open them: close-on-exec, not blocking, without Nagle's delay, with the
-//! options asked for. (io_uring waits on a socket that does not block just as well.)
+//! Sockets as both back ends open them: close-on-exec, not blocking, without Nagle's delay, with
+//! the options asked for. (io_uring waits on a socket that does not block just as well.)
 
 use std::fs;
 use std::io;
@@ -12,7 +12,8 @@ use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use super::address::{Address, PeerAddress};
 use super::backend::{ListenOptions, SocketOptions};
 
-/// A listening socket, and the address that it is bound to. Adds the system calls made to `syscalls`.
+/// A listening socket, and the address that it is bound to. Adds the system calls made to
+/// `syscalls`.
 ///
 /// Its stream options are those of the accepted sockets, which Linux copies from it
 /// (`inet_csk_clone_lock`), so that accepting costs no further call.
@@ -70,10 +71,10 @@ pub(super) fn adopt(
     configure_tcp(socket, options, syscalls)
 }
 
-/// Accepts all that waits on a listener. Adds the
-/// system calls made to `syscalls`.
+/// Accepts all that waits on a listener. Adds the system calls made to `syscalls`.
 ///
-/// The result is an error where the system ran out of descriptors or memory before the queue was empty.
+/// The result is an error where the system ran out of descriptors or memory before the queue was
+/// empty.
 pub(super) fn empty_queue(
     listener: &Socket,
     syscalls: &mut u64,
@@ -149,7 +150,8 @@ fn bind_ip(
         socket.set_reuse_port(true)?;
     }
     if sockaddr.is_ipv6() {
-        // So that 0.0.0.0 and [::] can be listened on side by side, whatever net.ipv6.bindv6only says.
+        // So that 0.0.0.0 and [::] can be listened on side by side, whatever net.ipv6.bindv6only
+        // says.
         *syscalls += 1;
         socket.set_only_v6(true)?;
     }
@@ -225,8 +227,8 @@ mod tests {
         assert!(accepted.tcp_congestion().unwrap().starts_with(b"reno"));
         assert!(client.tcp_nodelay().unwrap());
         assert!(!client.keepalive().unwrap());
-        // socket, nodelay, keepalive 3, timeout, congestion, address, port, bind, listen, name; socket,
-        // nodelay.
+        // socket, nodelay, keepalive 3, timeout, congestion, address, port, bind, listen, name;
+        // socket, nodelay.
         assert_eq!(syscalls, 12 + 2);
     }
 

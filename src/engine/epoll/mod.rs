@@ -1,7 +1,7 @@
 //! The back end on epoll, through mio.
 //!
-//! Completions are made of readiness: a socket is registered once, for both directions and edge-triggered;
-//! what is known of its readiness is kept until the kernel says EAGAIN.
+//! Completions are made of readiness: a socket is registered once, for both directions and
+//! edge-triggered; what is known of its readiness is kept until the kernel says EAGAIN.
 
 mod sockets;
 

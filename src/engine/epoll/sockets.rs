@@ -54,7 +54,8 @@ struct EpollSocket {
     /// Whether it stands in the list of readable sockets.
     is_queued: bool,
     is_readable: bool,
-    /// The peer has ended or broken the stream: there is something to read until the receive has said so.
+    /// The peer has ended or broken the stream: there is something to read until the receive has
+    /// said so.
     is_read_closed: bool,
     is_writable: bool,
 }
@@ -321,7 +322,8 @@ impl Sockets {
             let len = *result.as_ref().unwrap_or(&0);
             buf.fill(len);
             if len > 0 {
-                // A short receive has emptied the socket (epoll(7)), unless its end is still to be read.
+                // A short receive has emptied the socket (epoll(7)), unless its end is still to be
+                // read.
                 socket.is_readable = len == self.buf_len || socket.is_read_closed;
                 self.leases_len += 1;
                 self.counters.recvs += 1;

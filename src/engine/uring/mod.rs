@@ -1,8 +1,9 @@
 //! The back end on io_uring.
 //!
-//! The only place of the engine with unsafe code. What the kernel may touch is owned by [`UringBackend`]
-//! until its last completion: receive buffers by [`BufRing`], the buffer of a send and the address of a
-//! connect by their socket. `user_data` is an operation and a key, never a pointer.
+//! The only place of the engine with unsafe code. What the kernel may touch is owned by
+//! [`UringBackend`] until its last completion: receive buffers by [`BufRing`], the buffer of a send
+//! and the address of a connect by their socket. `user_data` is an operation and a key, never a
+//! pointer.
 #![allow(unsafe_code)]
 
 mod bufring;
@@ -36,11 +37,12 @@ use crate::buf::Buf;
 use crate::error::Result;
 use crate::time::Now;
 
-/// Slots of the table of registered files at most: 512 KiB of kernel memory. Sockets beyond it keep their
-/// descriptors.
+/// Slots of the table of registered files at most: 512 KiB of kernel memory. Sockets beyond it keep
+/// their descriptors.
 const FILES_LEN_MAX: u32 = 65_536;
 
-/// Calls, of at most [`DRAIN_WAIT`] each, that the end of a back end waits for cancelled operations.
+/// Calls, of at most [`DRAIN_WAIT`] each, that the end of a back end waits for cancelled
+/// operations.
 const DRAIN_CALLS_MAX: u32 = 50;
 
 /// The longest wait of one of them.
@@ -84,7 +86,8 @@ struct UringSocket {
     /// The accept of a listener, the receive of a stream.
     multishot: Multishot,
     send: Option<Buf>,
-    /// Boxed, as the kernel reads it when the connect is submitted, by when the slab may have moved.
+    /// Boxed, as the kernel reads it when the connect is submitted, by when the slab may have
+    /// moved.
     connect_to: Option<Box<SockAddr>>,
     /// Where it listens.
     bound: Option<Address>,
@@ -95,7 +98,8 @@ struct UringSocket {
 enum FileRef {
     /// By its slot in the table of registered files, which is its key. No descriptor is in use.
     Registered(u32),
-    /// By a descriptor: listeners, whose address and queue are asked for, and what the table has no room for.
+    /// By a descriptor: listeners, whose address and queue are asked for, and what the table has no
+    /// room for.
     Descriptor(OwnedFd),
 }
 
@@ -111,15 +115,15 @@ impl UringBackend {
     ///
     /// # Errors
     ///
-    /// Where the machine forbids io_uring or its kernel lacks something: the text says which call was refused,
-    /// and the probable cause.
+    /// Where the machine forbids io_uring or its kernel lacks something: the text says which call
+    /// was refused, and the probable cause.
     pub fn new(options: &BackendOptions) -> Result<Self> {
         let (ring, setup_flags) = probe::set_up(options.queue_len)?;
         let ring = Ring::new(ring);
         let bufs = BufRing::new(options.recv_buf_count, options.recv_buf_len)
             .map_err(|error| probe::refused("receive buffers", &error))?;
-        // SAFETY: the address is that of `count` entries in page-aligned memory, which `bufs` owns; the ring
-        // is dropped before it.
+        // SAFETY: the address is that of `count` entries in page-aligned memory, which `bufs` owns;
+        // the ring is dropped before it.
         unsafe {
             ring.submitter().register_buf_ring_with_flags(
                 bufs.address(),
@@ -207,8 +211,9 @@ impl UringBackend {
 
     fn push(&mut self, key: SocketKey, op: u64, entry: squeue::Entry) {
         let entry = entry.user_data(user_data(key, op));
-        // SAFETY: a send points into `send` of its socket and a connect into `connect_to`, boxes both, which
-        // stay there until the completion; no other operation in use points to memory of this process.
+        // SAFETY: a send points into `send` of its socket and a connect into `connect_to`, boxes
+        // both, which stay there until the completion; no other operation in use points to memory
+        // of this process.
         unsafe { self.ring.push(entry) };
     }
 
@@ -357,8 +362,8 @@ impl Backend for UringBackend {
         };
         let cancel = opcode::AsyncCancel2::new(target.all()).build();
         self.submit_about(key, op::CANCEL, cancel);
-        // Behind the cancellation, which finds its file by the slot. What is still under way holds the file
-        // itself. A descriptor is closed with the last completion.
+        // Behind the cancellation, which finds its file by the slot. What is still under way holds
+        // the file itself. A descriptor is closed with the last completion.
         if let Some(slot) = slot {
             self.submit_about(key, op::CLOSE, opcode::Close::new(slot).build());
         }
@@ -446,7 +451,8 @@ fn user_data(key: SocketKey, op: u64) -> u64 {
     op << 32 | u64::from(key.0)
 }
 
-/// The number of descriptors that this process may have, which also bounds the table of registered files.
+/// The number of descriptors that this process may have, which also bounds the table of registered
+/// files.
 fn files_limit() -> u32 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
