@@ -122,21 +122,6 @@ impl UringBackend {
         let ring = Ring::new(ring);
         let bufs = BufRing::new(options.recv_buf_count, options.recv_buf_len)
             .map_err(|error| probe::refused("receive buffers", &error))?;
-        // SAFETY: the address is that of `count` entries in page-aligned memory, which `bufs` owns;
-        // the ring is dropped before it.
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(
-                bufs.address(),
-                bufs.count(),
-                bufring::GROUP,
-                0,
-            )
-        }
-        .map_err(|error| probe::refused("IORING_REGISTER_PBUF_RING", &error))?;
-        let files_len = files_limit().min(FILES_LEN_MAX);
-        ring.submitter()
-            .register_files_sparse(files_len)
-            .map_err(|error| probe::refused("IORING_REGISTER_FILES2", &error))?;
         let eventfd = eventfd().map_err(|error| probe::refused("eventfd", &error))?;
         let eventfd = Arc::new(eventfd);
         let mut backend = Self {
@@ -146,13 +131,27 @@ impl UringBackend {
             waker: Waker::from_eventfd(Arc::clone(&eventfd)),
             eventfd,
             ready: Vec::new(),
-            files_len,
+            files_len: files_limit().min(FILES_LEN_MAX),
             setup_flags,
             counters: Counters::default(),
             clock: Clock::start(),
         };
+        backend.register()?;
         backend.arm_waker();
         Ok(backend)
+    }
+
+    fn register(&self) -> Result<()> {
+        let (submitter, bufs) = (self.ring.submitter(), &self.bufs);
+        // SAFETY: the address is that of `count` entries in page-aligned memory, which `bufs` owns;
+        // the ring is dropped before it.
+        unsafe {
+            submitter.register_buf_ring_with_flags(bufs.address(), bufs.count(), bufring::GROUP, 0)
+        }
+        .map_err(|error| probe::refused("IORING_REGISTER_PBUF_RING", &error))?;
+        submitter
+            .register_files_sparse(self.files_len)
+            .map_err(|error| probe::refused("IORING_REGISTER_FILES2", &error))
     }
 
     /// Watches the eventfd. It is never read: each write is a completion of its own.
