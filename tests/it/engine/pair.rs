@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sealwire::engine::{ConnId, Engine, Event, SocketOptions};
+use sealwire::engine::{Address, ConnId, Engine, Event, SocketOptions};
 
 use super::chain::listen_options;
 use super::tls::Protocol;
@@ -11,6 +11,7 @@ pub(super) struct Pair {
     pub(super) engine: Engine,
     pub(super) client: ConnId,
     pub(super) server: ConnId,
+    pub(super) address: Address,
     /// What was reported and not asked for yet.
     pub(super) events: Vec<Event>,
 }
@@ -39,6 +40,7 @@ impl Pair {
             engine,
             client,
             server: client,
+            address,
             events: Vec::new(),
         };
         let accepted = pair.until(|event| matches!(event, Event::Accepted { .. }));

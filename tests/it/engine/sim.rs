@@ -10,6 +10,7 @@ use sealwire::error::ErrorKind;
 use sealwire::limits;
 
 use super::chain::{Chain, listen_options, pattern};
+use super::pair::Pair;
 use super::tls::{HANDSHAKE_TIMEOUT, Protocol};
 
 #[test]
@@ -290,9 +291,11 @@ fn a_peer_that_does_not_take_the_last_bytes_is_an_error() {
     one.engine.close(id);
     one.wait(Duration::from_secs(4));
     assert_eq!(peer.recv(1_000).len(), 1_000);
-    // Progress starts the deadline anew; its want does not.
+    let progress = one.engine.now().monotonic;
     let (error, _) = one.closed(id);
     assert_eq!(error, Some(ErrorKind::Timeout));
+    let linger = Duration::from_millis(limits::LINGER_MS);
+    assert_eq!(one.engine.now().monotonic.since(progress), linger);
 }
 
 #[test]
@@ -388,6 +391,27 @@ fn send_output(conn: &mut Connection, peer: &SimPeer, pools: &mut Pools) {
         assert_eq!(peer.send(buf.filled()), buf.len());
         pools.send.give(buf);
     }
+}
+
+#[test]
+fn idle_connections_hold_no_buffer() {
+    let sim = Sim::new(SimOptions {
+        recv_buf_len: 1_000,
+        ..SimOptions::default()
+    });
+    let engine = Engine::with_backend(sim.backend(), &EngineOptions::default());
+    let mut pair = Pair::new(engine, Protocol::Tls);
+    let (client, server) = (pair.client, pair.server);
+    pair.engine.write(client, pattern(0, 20_000));
+    pair.engine.write(server, pattern(0, 20_000));
+    pair.read(client, 20_000);
+    pair.read(server, 20_000);
+    pair.step(Duration::from_millis(1));
+    assert_eq!(sim.leases_len(), 0);
+    // Each end had one for records that arrived in parts.
+    assert_eq!(pair.engine.pools().partial.free_len(), 2);
+    assert!(pair.engine.pools().send.free_len() >= 2);
+    assert_eq!(pair.engine.queued(client) + pair.engine.queued(server), 0);
 }
 
 /// One engine that listens, and scripted peers.

@@ -247,6 +247,28 @@ pub(super) fn stale_ids_do_nothing(open: Open) {
     );
     assert_eq!(pair.engine.queued(client), 0);
     assert_eq!(pair.engine.conns_len(), 1);
+
+    // The next connection takes the place of the first, not its name.
+    let address = pair.address.clone();
+    let conn = Protocol::Plain.client(pair.engine.now(), pair.engine.pools());
+    let (options, timeout) = (SocketOptions::default(), Duration::from_secs(5));
+    let next = pair
+        .engine
+        .connect(&address, conn, &options, timeout, 3)
+        .unwrap();
+    pair.engine.abort(client);
+    pair.engine.set_user_data(client, 4);
+    assert_eq!(pair.engine.user_data(next), 3);
+    pair.until(|event| matches!(event, Event::Connected { id } if *id == next));
+    assert_eq!(pair.engine.write(next, b"kept"), 4);
+    let accepted = pair.until(|event| matches!(event, Event::Accepted { .. }));
+    let Event::Accepted { id, .. } = accepted else {
+        unreachable!()
+    };
+    pair.engine.abort(id);
+    pair.closed(id);
+    pair.engine.abort(next);
+    pair.closed(next);
     pair.engine.close(server);
     pair.closed(server);
     assert_eq!(pair.engine.conns_len(), 0);
