@@ -1,0 +1,3 @@
+//! Integration tests: one list of topics per room, run on every back end.
+
+mod backend;
