@@ -9,6 +9,7 @@ pub mod error;
 #[cfg(feature = "cli")]
 mod gateway;
 pub mod limits;
+pub mod stream;
 pub mod time;
 pub mod tls;
 pub mod wire;
