@@ -141,9 +141,10 @@ impl Backend for EpollBackend {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        let before = completions.len();
         self.sockets.report_ready(completions);
         self.sockets.send_queued(completions);
-        let is_idle = completions.is_empty() && !self.sockets.has_readable();
+        let is_idle = completions.len() == before && !self.sockets.has_readable();
         self.poll(if is_idle {
             timeout
         } else {

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 use slab::Slab;
-use socket2::{SockAddr, Socket, Type};
+use socket2::{SockAddr, SockRef, Socket, Type};
 
 use self::bufring::BufRing;
 pub(super) use self::bufring::RingBuf;
@@ -163,14 +163,21 @@ impl UringBackend {
 
     /// Gives a socket its key, and a slot of the table in place of its descriptor.
     fn add_stream(&mut self, fd: OwnedFd) -> SocketKey {
-        let key = self.sockets.vacant_key() as u32;
-        self.counters.syscalls += 2;
-        let is_installed = key < self.files_len && self.ring.install(key, fd.as_raw_fd()).is_ok();
-        let file = match is_installed {
-            true => FileRef::Registered(key),
+        let slot = self.sockets.vacant_key() as u32;
+        let file = match self.install(slot, &fd) {
+            true => FileRef::Registered(slot),
             false => FileRef::Descriptor(fd),
         };
         self.add(UringSocket::new(file))
+    }
+
+    fn install(&mut self, slot: u32, fd: &OwnedFd) -> bool {
+        if slot >= self.files_len {
+            return false;
+        }
+        // The update, and the close of the descriptor.
+        self.counters.syscalls += 2;
+        self.ring.install(slot, fd.as_raw_fd()).is_ok()
     }
 
     fn add(&mut self, socket: UringSocket) -> SocketKey {
@@ -214,43 +221,25 @@ impl UringBackend {
 
     /// Accepts what the kernel has completed, of a listener that has stopped.
     fn empty_queue(&mut self, listener: SocketKey, completions: &mut Vec<Completion>) {
-        let result = self.accept_all(listener, completions);
+        let FileRef::Descriptor(fd) = &self.sockets[listener.0 as usize].file else {
+            return;
+        };
+        let flags = libc::SOCK_CLOEXEC;
+        let (streams, result) =
+            socket::empty_queue(&SockRef::from(fd), flags, &mut self.counters.syscalls);
+        for (stream, sockaddr) in streams {
+            let key = self.add_stream(stream.into());
+            let peer = socket::peer(&sockaddr);
+            completions.push(Completion::Accepted {
+                listener,
+                key,
+                peer,
+            });
+        }
         if let Err(error) = result {
             completions.push(Completion::AcceptFailed { listener, error });
         }
         completions.push(Completion::AcceptStopped { listener });
-    }
-
-    fn accept_all(
-        &mut self,
-        listener: SocketKey,
-        completions: &mut Vec<Completion>,
-    ) -> io::Result<()> {
-        loop {
-            let FileRef::Descriptor(fd) = &self.sockets[listener.0 as usize].file else {
-                return Ok(());
-            };
-            let queue = socket2::SockRef::from(fd);
-            self.counters.syscalls += 3;
-            // Only around this call: a file that does not block would fail the operations of the ring.
-            queue.set_nonblocking(true)?;
-            let result = queue.accept4(libc::SOCK_CLOEXEC);
-            queue.set_nonblocking(false)?;
-            match result {
-                Ok((stream, sockaddr)) => {
-                    let key = self.add_stream(stream.into());
-                    completions.push(Completion::Accepted {
-                        listener,
-                        key,
-                        peer: socket::peer(&sockaddr),
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if socket::is_exhausted(&error) => return Err(error),
-                // That one connection broke while it waited.
-                Err(_) => {}
-            }
-        }
     }
 }
 
@@ -382,9 +371,10 @@ impl Backend for UringBackend {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        let may_wait = self.ready.is_empty() && timeout != Some(Duration::ZERO);
         completions.append(&mut self.ready);
         self.bufs.publish();
-        let want = u32::from(completions.is_empty() && timeout != Some(Duration::ZERO));
+        let want = u32::from(may_wait);
         self.ring.enter(want, timeout)?;
         while let Some(cqe) = self.ring.pop() {
             self.complete(&cqe, completions);

@@ -33,6 +33,7 @@ on_every_backend! {
         adopted_sockets_may_be_of_either_blocking_mode
         descriptors_return_when_sockets_close
         descriptors_that_run_out_fail_the_accept_only
+        every_socket_works_until_descriptors_run_out
         more_sends_than_the_queue_holds_all_leave
         timeouts_are_not_cut_short;
     streams:

@@ -82,7 +82,13 @@ pub(super) fn short_sends_are_reported_and_lose_nothing(open: Open) {
 }
 
 pub(super) fn stopped_receives_lose_nothing(open: Open) {
-    let Some(mut rig) = open(&options()).map(Rig::new) else {
+    // Small buffers and many, so that it is the stop that ends most receives, not starvation.
+    let sizes = BackendOptions {
+        recv_buf_len: 512,
+        recv_buf_count: 4096,
+        ..options()
+    };
+    let Some(mut rig) = open(&sizes).map(Rig::new) else {
         return;
     };
     let (ours, mut theirs) = tcp_pair();

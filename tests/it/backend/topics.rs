@@ -180,6 +180,7 @@ pub(super) fn a_waker_ends_a_wait_from_another_thread(open: Open) {
 
 pub(super) fn more_sends_than_the_queue_holds_all_leave(open: Open) {
     let sizes = BackendOptions {
+        recv_buf_count: 512,
         queue_len: 8,
         ..options()
     };
@@ -286,6 +287,36 @@ pub(super) fn descriptors_that_run_out_fail_the_accept_only(open: Open) {
     accepted.push(rig.accepted().0);
     let options = SocketOptions::default();
     assert!(rig.backend.connect(&Address::Ip(address), &options).is_ok());
+}
+
+/// The table of registered files is as long as the limit on descriptors. Sockets beyond it keep theirs.
+pub(super) fn every_socket_works_until_descriptors_run_out(open: Open) {
+    if !is_alone("64") {
+        return;
+    }
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
+        return;
+    };
+    let mut keys = Vec::new();
+    while let Ok((ours, mut theirs)) = UnixStream::pair() {
+        io::Write::write_all(&mut theirs, b"x").unwrap();
+        keys.push(rig.adopt(ours));
+    }
+    let is_uring = rig.backend.describe().starts_with("io_uring");
+    assert!(
+        keys.len() > if is_uring { 64 } else { 32 },
+        "{}",
+        keys.len()
+    );
+    for key in &keys {
+        assert_eq!(rig.recv_len(*key, 1), b"x");
+        if rig.is_armed(*key) {
+            assert!(matches!(rig.received(*key), Completion::Eof { .. }));
+        }
+    }
+    keys.iter().for_each(|key| rig.close(*key));
+    keys.iter().for_each(|key| rig.closed(*key));
+    UnixStream::pair().unwrap();
 }
 
 /// Whether this process runs one test only, with at most `files_max` descriptors. Where it does not, it
