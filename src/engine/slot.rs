@@ -203,12 +203,20 @@ impl Slot {
                     self.linger(io);
                 }
             }
-            Life::Accepted | Life::Connecting | Life::Failing => self.abort(io),
+            Life::Accepted | Life::Connecting | Life::Failing => self.drop_socket(io),
             Life::Closing | Life::Closed | Life::Dead => {}
         }
     }
 
+    /// Ends the connection so that the peer cannot take it for an orderly end.
     pub(super) fn abort(&mut self, io: &mut Io) {
+        if !matches!(self.life, Life::Connecting | Life::Closed | Life::Dead) {
+            io.backend.reset(self.key);
+        }
+        self.drop_socket(io);
+    }
+
+    fn drop_socket(&mut self, io: &mut Io) {
         if matches!(self.life, Life::Closed | Life::Dead) {
             return;
         }
@@ -261,7 +269,7 @@ impl Slot {
             }
             Err(error) => {
                 self.error = Some(Error::io(format_args!("connect to {}", self.peer), &error));
-                self.abort(io);
+                self.drop_socket(io);
             }
         }
     }
@@ -385,7 +393,7 @@ impl Slot {
         self.flush_output(io);
         self.flush_input(io);
         if self.is_finished() {
-            self.abort(io);
+            self.drop_socket(io);
         }
     }
 
@@ -509,7 +517,7 @@ impl Slot {
             );
             self.error = Some(Error::new(ErrorKind::Timeout, text));
         }
-        self.abort(io);
+        self.drop_socket(io);
     }
 
     fn flush_output(&mut self, io: &mut Io) {
