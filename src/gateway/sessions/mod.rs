@@ -434,3 +434,6 @@ fn server_connection(tls: &ServerTls, engine: &mut Engine) -> Result<Connection>
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
