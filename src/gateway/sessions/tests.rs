@@ -217,6 +217,28 @@ fn bytes_and_ends_pass_both_ways() {
 }
 
 #[test]
+fn a_client_that_ends_before_the_server_is_there_still_hears_it() {
+    for seed in 0..20 {
+        let options = SimOptions {
+            seed,
+            ..SimOptions::default()
+        };
+        let mut bench = Bench::new(fixed(), options);
+        bench.sim.listen(&ip(SERVER));
+        let client = bench.client();
+        client.shutdown();
+        let server = bench.server(SERVER);
+        bench.until(|_| server.is_eof());
+        server.send(b"goodbye");
+        server.shutdown();
+        assert_eq!(bench.recv(&client, 7), b"goodbye");
+        bench.until(|_| client.is_eof());
+        drop((client, server));
+        bench.assert_empty();
+    }
+}
+
+#[test]
 fn a_server_that_refuses_resets_the_client() {
     let mut bench = Bench::new(fixed(), SimOptions::default());
     let client = bench.client();
@@ -301,6 +323,25 @@ fn a_name_that_is_none_or_never_answers_resets_the_client() {
     // The answer comes too late: nobody is waiting any more.
     bench.resolve();
     bench.assert_empty();
+}
+
+#[test]
+fn a_late_answer_leaves_the_next_session_alone() {
+    let mut bench = Bench::new(named("unknown"), SimOptions::default());
+    bench.sim.listen(&ip(SERVER));
+    let late = bench.client();
+    bench.until(|_| late.is_reset());
+    bench.assert_empty();
+    bench.state = Arc::new(RouteState {
+        route: Arc::new(route(fixed())),
+        counters: Arc::new(RouteCounters::new(1)),
+    });
+    let client = bench.client();
+    let server = bench.server(SERVER);
+    bench.resolve();
+    client.send(b"alone");
+    assert_eq!(bench.recv(&server, 5), b"alone");
+    assert_eq!(bench.failures(), "");
 }
 
 #[test]
