@@ -176,7 +176,8 @@ impl Supervisor {
         for state in &service.routes {
             for address in &state.route.listen {
                 if !bound.contains_key(address) {
-                    check_free(address)?;
+                    check_free(address)
+                        .map_err(|error| error.at(format_args!("route {:?}", state.route.name)))?;
                 }
             }
         }
@@ -312,6 +313,7 @@ impl Supervisor {
         let Counters { backend, .. } = &self.counters;
         let records = self.counters.relayed_records;
         let enters_per_record = backend.enters as f64 / records.max(1) as f64;
+        let enters_per_record = (enters_per_record * 1e3).round() / 1e3;
         tracing::info!(
             enters = backend.enters,
             syscalls = backend.syscalls,
@@ -322,7 +324,7 @@ impl Supervisor {
             cycles = self.counters.cycles,
             relayed_records = records,
             relayed_bytes = self.counters.relayed_bytes,
-            enters_per_record = %format_args!("{enters_per_record:.3}"),
+            enters_per_record,
             "engine totals"
         );
         tracing::info!("stopped");
