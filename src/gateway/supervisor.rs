@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -400,25 +400,19 @@ fn check_free(address: &Address) -> Result<()> {
 }
 
 fn warn_of_expiry(plan: &Plan) {
-    let now_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now_s = machine::wall_s();
     for route in &plan.routes {
         for (side, identity) in route.identities() {
-            let left_s = identity.not_after_s().saturating_sub(now_s);
-            if left_s > EXPIRY_WARNING_S {
-                continue;
-            }
-            let name = &*route.name;
+            let route = &*route.name;
             let subject = escape(identity.subject());
-            let days = left_s / DAY_S;
-            tracing::warn!(
-                route = name,
-                side,
-                subject,
-                days,
-                "certificate expires soon"
-            );
+            match identity.not_after_s().checked_sub(now_s) {
+                None => tracing::warn!(route, side, subject, "certificate expired"),
+                Some(left_s) if left_s <= EXPIRY_WARNING_S => {
+                    let days = left_s / DAY_S;
+                    tracing::warn!(route, side, subject, days, "certificate expires soon");
+                }
+                Some(_) => {}
+            }
         }
     }
 }
