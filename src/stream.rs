@@ -63,9 +63,9 @@ impl<S: Read + Write> Stream<S> {
         &self.conn
     }
 
-    /// The socket.
-    pub fn socket(&self) -> &S {
-        &self.socket
+    /// The socket, for its options.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// Ends this side with close_notify; the peer may go on sending.

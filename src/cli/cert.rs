@@ -57,14 +57,7 @@ impl Init {
         self.check_names()?;
         fs::create_dir_all(&self.dir).map_err(failed)?;
         self.check_absent()?;
-        let files = generate(&self.names, wall_s()).map_err(|error| {
-            Error::new(ErrorKind::Internal, format!("make certificates: {error}"))
-        })?;
-        for (name, text) in FILES.iter().zip(files) {
-            let path = self.dir.join(name);
-            write_file(&path, &text, mode(name), self.force)
-                .map_err(|error| Error::io(path.display(), &error))?;
-        }
+        write_all(&self.dir, &self.names, self.force)?;
         let dir = self.dir.display();
         let mut out = io::stdout().lock();
         // The files are there; a reader that has gone away changes nothing.
@@ -96,6 +89,18 @@ impl Init {
         }
         Ok(())
     }
+}
+
+/// Makes all of [`FILES`] in a directory that is there; the server's certificate is for `names` too.
+pub(super) fn write_all(dir: &Path, names: &[String], replace: bool) -> Result<()> {
+    let files = generate(names, wall_s())
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("make certificates: {error}")))?;
+    for (name, text) in FILES.iter().zip(files) {
+        let path = dir.join(name);
+        write_file(&path, &text, mode(name), replace)
+            .map_err(|error| Error::io(path.display(), &error))?;
+    }
+    Ok(())
 }
 
 /// The texts of [`FILES`], in their order.
