@@ -13,7 +13,8 @@ use sealwire::engine::{Address, PeerAddress, SocketOptions};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Open;
-use super::rig::{Rig, listen_options, options};
+use super::rig::{PATIENCE, Rig, listen_options, options};
+use super::streams::send_until_blocked;
 
 pub(super) fn accepted_connections_name_their_peer(open: Open) {
     let Some(mut rig) = open(&options()).map(Rig::new) else {
@@ -123,6 +124,13 @@ pub(super) fn adopted_sockets_may_be_of_either_blocking_mode(open: Open) {
         theirs.read_exact(&mut bytes).unwrap();
         io::Write::write_all(&mut theirs, b"pong").unwrap();
         assert_eq!(rig.recv_len(key, 4), b"pong");
+        send_until_blocked(&mut rig, key);
+        rig.close(key);
+        assert_eq!(
+            rig.sent(key).1.unwrap_err().raw_os_error(),
+            Some(libc::ECANCELED)
+        );
+        rig.closed(key);
     }
 }
 
@@ -207,6 +215,12 @@ pub(super) fn more_sends_than_the_queue_holds_all_leave(open: Open) {
     }
 }
 
+/// A thread has few places for registered rings: each back end must give its own back.
+pub(super) fn back_ends_come_and_go_on_one_thread(open: Open) {
+    let descriptions = (0..40).map_while(|_| open(&options()).map(|one| one.describe()));
+    assert!(descriptions.collect::<HashSet<_>>().len() <= 1);
+}
+
 pub(super) fn timeouts_are_not_cut_short(open: Open) {
     let Some(mut rig) = open(&options()).map(Rig::new) else {
         return;
@@ -239,7 +253,9 @@ pub(super) fn descriptors_return_when_sockets_close(open: Open) {
             let (server, _) = rig.accepted();
             rig.recv(server);
             keys.extend([client, server]);
-            peers.push(TcpStream::connect(address).unwrap());
+            let peer = TcpStream::connect(address).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            peers.push(peer);
             keys.push(rig.accepted().0);
         }
         keys.iter().for_each(|key| rig.close(*key));
