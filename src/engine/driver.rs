@@ -324,7 +324,7 @@ impl Engine {
         self.with(id, Slot::close);
     }
 
-    /// Closes the socket at once.
+    /// Closes the socket at once, by a reset: the peer must not take it for an orderly end.
     pub fn abort(&mut self, id: ConnId) {
         self.with(id, Slot::abort);
     }

@@ -130,6 +130,10 @@ impl Backend for EpollBackend {
         self.sockets.shutdown(key);
     }
 
+    fn reset(&mut self, key: SocketKey) {
+        self.sockets.reset(key);
+    }
+
     fn close(&mut self, key: SocketKey) {
         self.sockets.close(key);
     }

@@ -2,12 +2,13 @@ use std::io::{self, Read};
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use socket2::{SockAddr, Socket};
+use socket2::{SockAddr, SockRef, Socket};
 
 use crate::buf::{Buf, BufPool};
 use crate::engine::address::Address;
@@ -159,6 +160,12 @@ impl Sockets {
         self.counters.syscalls += 1;
         // It fails where the peer has reset the connection, which a receive or a send reports.
         let _ = self.socket_mut(key).io.shutdown(Shutdown::Write);
+    }
+
+    pub(super) fn reset(&mut self, key: SocketKey) {
+        self.counters.syscalls += 1;
+        // It fails on a Unix socket, which has no reset.
+        let _ = SockRef::from(&self.socket_mut(key).io).set_linger(Some(Duration::ZERO));
     }
 
     pub(super) fn close(&mut self, key: SocketKey) {

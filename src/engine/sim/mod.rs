@@ -229,6 +229,10 @@ impl Backend for SimBackend {
         self.world.borrow_mut().shutdown(key);
     }
 
+    fn reset(&mut self, key: SocketKey) {
+        self.world.borrow_mut().reset(key);
+    }
+
     fn close(&mut self, key: SocketKey) {
         self.world.borrow_mut().close(key);
     }

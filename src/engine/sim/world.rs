@@ -224,6 +224,13 @@ impl World {
         self.schedule(key, Task::Shutdown);
     }
 
+    pub(super) fn reset(&mut self, key: SocketKey) {
+        if let Role::Stream(end) = self.open_socket(key).role {
+            self.links.reset(end, false);
+            self.reset_other(end);
+        }
+    }
+
     pub(super) fn close(&mut self, key: SocketKey) {
         self.open_socket(key).is_closing = true;
         self.schedule(key, Task::Close);

@@ -24,7 +24,7 @@ impl Slot {
             }
             Err(error) => {
                 self.error = Some(Error::io(format_args!("connect to {}", self.peer), &error));
-                self.abort(io);
+                self.drop_socket(io);
             }
         }
     }
@@ -150,6 +150,6 @@ impl Slot {
             );
             self.error = Some(Error::new(ErrorKind::Timeout, text));
         }
-        self.abort(io);
+        self.drop_socket(io);
     }
 }

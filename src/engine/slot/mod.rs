@@ -207,12 +207,20 @@ impl Slot {
                     self.linger(io);
                 }
             }
-            Life::Accepted | Life::Connecting | Life::Failing => self.abort(io),
+            Life::Accepted | Life::Connecting | Life::Failing => self.drop_socket(io),
             Life::Closing | Life::Closed | Life::Dead => {}
         }
     }
 
+    /// Ends the connection so that the peer cannot take it for an orderly end.
     pub(super) fn abort(&mut self, io: &mut Io) {
+        if !matches!(self.life, Life::Connecting | Life::Closed | Life::Dead) {
+            io.backend.reset(self.key);
+        }
+        self.drop_socket(io);
+    }
+
+    fn drop_socket(&mut self, io: &mut Io) {
         if matches!(self.life, Life::Closed | Life::Dead) {
             return;
         }
@@ -286,7 +294,7 @@ impl Slot {
         self.flush_output(io);
         self.flush_input(io);
         if self.is_finished() {
-            self.abort(io);
+            self.drop_socket(io);
         }
     }
 

@@ -41,6 +41,14 @@ use crate::time::Now;
 /// their descriptors.
 const FILES_LEN_MAX: u32 = 65_536;
 
+/// The address that is none.
+static NOWHERE: libc::sockaddr = libc::sockaddr {
+    sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+    sa_data: [0; 14],
+};
+
+const NOWHERE_LEN: libc::socklen_t = size_of::<libc::sockaddr>() as libc::socklen_t;
+
 /// Calls, of at most [`DRAIN_WAIT`] each, that the end of a back end waits for cancelled
 /// operations.
 const DRAIN_CALLS_MAX: u32 = 50;
@@ -55,9 +63,10 @@ mod op {
     pub(super) const CLOSE: u64 = 2;
     pub(super) const CONNECT: u64 = 3;
     pub(super) const RECV: u64 = 4;
-    pub(super) const SEND: u64 = 5;
-    pub(super) const SHUTDOWN: u64 = 6;
-    pub(super) const WAKE: u64 = 7;
+    pub(super) const RESET: u64 = 5;
+    pub(super) const SEND: u64 = 6;
+    pub(super) const SHUTDOWN: u64 = 7;
+    pub(super) const WAKE: u64 = 8;
 }
 
 /// Sockets driven by one io_uring.
@@ -211,8 +220,8 @@ impl UringBackend {
     fn push(&mut self, key: SocketKey, op: u64, entry: squeue::Entry) {
         let entry = entry.user_data(user_data(key, op));
         // SAFETY: a send points into `send` of its socket and a connect into `connect_to`, boxes
-        // both, which stay there until the completion; no other operation in use points to memory
-        // of this process.
+        // both, which stay there until the completion, a reset to a static; no other operation in
+        // use points to memory of this process.
         unsafe { self.ring.push(entry) };
     }
 
@@ -346,6 +355,14 @@ impl Backend for UringBackend {
         let fd = self.socket_mut(key).fd();
         let entry = opcode::Shutdown::new(fd, libc::SHUT_WR).build();
         self.submit(key, op::SHUTDOWN, entry);
+    }
+
+    fn reset(&mut self, key: SocketKey) {
+        // Connecting a socket to no address (AF_UNSPEC) breaks its connection, connect(2): a registered file
+        // has no descriptor on which SO_LINGER could be set.
+        let fd = self.socket_mut(key).fd();
+        let entry = opcode::Connect::new(fd, (&raw const NOWHERE).cast(), NOWHERE_LEN).build();
+        self.submit(key, op::RESET, entry);
     }
 
     fn close(&mut self, key: SocketKey) {

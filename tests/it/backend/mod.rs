@@ -40,6 +40,8 @@ on_every_backend! {
     streams:
         a_dropped_back_end_leaves_nothing_under_way
         a_reset_fails_the_receive
+        a_reset_reaches_the_peer
+        a_unix_socket_that_is_reset_just_ends
         a_stop_and_the_end_of_the_stream_give_one_notice
         close_gives_the_buffer_of_a_send_back
         leases_go_back_in_any_order

@@ -352,6 +352,37 @@ pub(super) fn a_reset_fails_the_receive(open: Open) {
     assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }
 
+pub(super) fn a_reset_reaches_the_peer(open: Open) {
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
+        return;
+    };
+    for is_armed in [false, true] {
+        let (ours, mut theirs) = tcp_pair();
+        let key = rig.adopt(ours);
+        if is_armed {
+            rig.recv(key);
+            rig.wait(Some(Duration::ZERO));
+        }
+        rig.backend.reset(key);
+        rig.close(key);
+        rig.closed(key);
+        let error = theirs.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+pub(super) fn a_unix_socket_that_is_reset_just_ends(open: Open) {
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
+        return;
+    };
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let key = rig.adopt(ours);
+    rig.backend.reset(key);
+    rig.close(key);
+    rig.closed(key);
+    assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+}
+
 fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
