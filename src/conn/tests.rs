@@ -12,6 +12,8 @@ use crate::tls::{
     ServerName, ServerOptions, Verify, Version,
 };
 
+mod misuse;
+
 const PATHS: [RecordPath; 2] = [RecordPath::Rustls, RecordPath::InPlace];
 const VERSIONS: [Version; 2] = [Version::Tls12, Version::Tls13];
 

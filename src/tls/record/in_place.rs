@@ -325,6 +325,9 @@ impl Records for InPlaceRecords {
     }
 
     fn write(&mut self, plain: &[u8], out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        if plain.is_empty() {
+            return Ok(());
+        }
         if plain.len() < limits::SEAL_DIRECT_LEN_MIN {
             return self.gather(plain, out, pool);
         }
