@@ -447,7 +447,7 @@ impl Connection {
         }
         match &mut self.layer {
             Layer::Established(records) => {
-                let opened = records.open(record, &mut self.out, &mut pools.send)?;
+                let opened = records.open(now, record, &mut self.out, &mut pools.send)?;
                 if opened == RecordOpened::Closed {
                     self.note_peer_closed();
                 }

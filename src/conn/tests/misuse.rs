@@ -110,3 +110,29 @@ fn a_spent_key_still_closes() {
     conn.close(pools).unwrap();
     assert_eq!(end.take_output().unwrap().len(), 5_029 + 31);
 }
+
+/// A connection may move to another thread once it is established, and a ticket may come much later: what
+/// rustls makes of it must not depend on the last handshake of that thread.
+#[test]
+fn a_ticket_is_dated_by_the_call_that_brings_it() {
+    for path in PATHS {
+        let server_config = ServerConfig::new(&server_options(path)).unwrap();
+        let client_config = ClientConfig::new(&client_options(path)).unwrap();
+        let connect = || Pair::of(&client_config, &server_config);
+        let mut pair = connect();
+        let hello = pair.client.take_output().unwrap();
+        pair.server.feed(&hello).unwrap();
+        let flight = pair.server.take_output().unwrap();
+        pair.client.feed(&flight).unwrap();
+        let finished = pair.client.take_output().unwrap();
+        pair.server.feed(&finished).unwrap();
+        let tickets = pair.server.take_output().unwrap();
+        std::thread::scope(|scope| {
+            let client = &mut pair.client;
+            scope.spawn(move || client.feed(&tickets).unwrap());
+        });
+        let mut pair = connect();
+        pair.settle(usize::MAX).unwrap();
+        assert!(pair.client.conn.facts().unwrap().resumed, "{path:?}");
+    }
+}
