@@ -138,7 +138,10 @@ impl Run {
                 break;
             }
             self.step(script);
-            assert!(self.ours.conn.queued() <= QUEUED_MAX, "the queue has no bound");
+            assert!(
+                self.ours.conn.queued() <= QUEUED_MAX,
+                "the queue has no bound"
+            );
             if self.outcome.error.is_some() {
                 break;
             }
@@ -180,7 +183,11 @@ impl Run {
             }
             13 => self.seal(ALERT, &[script.u8() % 4, script.u8()], 0),
             14 => {
-                let body = if script.u8() % 8 == 0 { [1, 0] } else { [1, 90] };
+                let body = if script.u8() % 8 == 0 {
+                    [1, 0]
+                } else {
+                    [1, 90]
+                };
                 self.seal(ALERT, &body, 0);
             }
             15 => {
@@ -453,7 +460,10 @@ impl Wild {
         match (&self.error, result) {
             (None, Err(error)) => {
                 let kind = error.kind();
-                assert!(!matches!(kind, ErrorKind::Misuse | ErrorKind::Internal), "{error:?}");
+                assert!(
+                    !matches!(kind, ErrorKind::Misuse | ErrorKind::Internal),
+                    "{error:?}"
+                );
                 self.error = Some(error);
             }
             (Some(_), Err(error)) => assert_eq!(error.kind(), ErrorKind::Misuse, "{error:?}"),

@@ -446,7 +446,8 @@ fn clients_present_what_we_ask_for() {
                 ClientAuth::Required(roots()),
             ];
             for (index, auth) in auths.into_iter().enumerate() {
-                for (presented, who) in [(None, 0), (Some(&PKI.client), 1), (Some(&PKI.stranger), 2)]
+                for (presented, who) in
+                    [(None, 0), (Some(&PKI.client), 1), (Some(&PKI.stranger), 2)]
                 {
                     let mut options = server_options(records, Kind::Ecdsa);
                     options.client_auth = auth.clone();
