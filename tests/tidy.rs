@@ -179,7 +179,7 @@ fn markdown_has_one_title_and_whole_links() {
     assert_none(&found);
 }
 
-fn imports(source: &Source) -> Vec<String> {
+fn imports(source: &Source<'_>) -> Vec<String> {
     let Some(room) = Room::of(&source.path) else {
         return Vec::new();
     };
@@ -204,7 +204,7 @@ fn imports(source: &Source) -> Vec<String> {
     found
 }
 
-fn core_words(source: &Source) -> Vec<String> {
+fn core_words(source: &Source<'_>) -> Vec<String> {
     let Some(room) = Room::of(&source.path).filter(|room| room.is_core) else {
         return Vec::new();
     };
@@ -228,7 +228,7 @@ fn core_words(source: &Source) -> Vec<String> {
 }
 
 /// `lib.rs` puts the attribute on each core room: one place to read, and no file can leave it out.
-fn core_forbids_unsafe(source: &Source) -> Vec<String> {
+fn core_forbids_unsafe(source: &Source<'_>) -> Vec<String> {
     if source.path != "src/lib.rs" {
         return Vec::new();
     }
@@ -259,7 +259,7 @@ fn core_forbids_unsafe(source: &Source) -> Vec<String> {
     found
 }
 
-fn known_room(source: &Source) -> Vec<String> {
+fn known_room(source: &Source<'_>) -> Vec<String> {
     if source.path == "src/lib.rs" || Room::of(&source.path).is_some() {
         return Vec::new();
     }
@@ -269,7 +269,7 @@ fn known_room(source: &Source) -> Vec<String> {
     )]
 }
 
-fn rustls_paths(source: &Source) -> Vec<String> {
+fn rustls_paths(source: &Source<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for path in &source.paths {
         let is_rustls = path.segments[0] == "rustls";
@@ -296,7 +296,7 @@ fn rustls_paths(source: &Source) -> Vec<String> {
     found
 }
 
-fn unsafe_blocks(source: &Source) -> Vec<String> {
+fn unsafe_blocks(source: &Source<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (at, token) in source.tokens.iter().enumerate() {
         if token.text != "unsafe" {
@@ -319,7 +319,7 @@ fn unsafe_blocks(source: &Source) -> Vec<String> {
     found
 }
 
-fn lengths(source: &Source) -> Vec<String> {
+fn lengths(source: &Source<'_>) -> Vec<String> {
     let mut found = Vec::new();
     let lines = source.text.lines().count();
     if lines > FILE_LINES_MAX {
@@ -363,7 +363,7 @@ fn markers(path: &str, text: &str) -> Vec<String> {
     found
 }
 
-fn check(roots: &[&str], rule: fn(&Source) -> Vec<String>) {
+fn check(roots: &[&str], rule: fn(&Source<'_>) -> Vec<String>) {
     let mut found = Vec::new();
     let mut seen = 0;
     for path in files(roots).filter(|path| has_extension(path, &["rs"])) {
@@ -429,13 +429,13 @@ fn read(path: &Path) -> String {
 mod each_rule_can_fail {
     use super::*;
 
-    fn finding(rule: fn(&Source) -> Vec<String>, path: &str, text: &str) -> String {
+    fn finding(rule: fn(&Source<'_>) -> Vec<String>, path: &str, text: &str) -> String {
         let found = rule(&Source::new(path, text));
         assert_eq!(found.len(), 1, "{found:?}");
         found[0].clone()
     }
 
-    fn passes(rule: fn(&Source) -> Vec<String>, path: &str, text: &str) {
+    fn passes(rule: fn(&Source<'_>) -> Vec<String>, path: &str, text: &str) {
         assert_none(&rule(&Source::new(path, text)));
     }
 
