@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// What is wrong with the file at `path`, which findings call `name`.
-pub fn findings(path: &Path, name: &str, text: &str) -> Vec<String> {
+pub(crate) fn findings(path: &Path, name: &str, text: &str) -> Vec<String> {
     let lines = prose(text);
     let mut found = Vec::new();
     let titles = lines

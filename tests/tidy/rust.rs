@@ -3,33 +3,33 @@
 use std::collections::BTreeMap;
 
 /// A Rust file, cut up.
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// Relative to the package, with slashes.
-    pub path: String,
-    pub text: &'a str,
-    pub tokens: Vec<Token<'a>>,
+    pub(crate) path: String,
+    pub(crate) text: &'a str,
+    pub(crate) tokens: Vec<Token<'a>>,
     /// Every path in code: `a::{b, c::d}` is two of them.
-    pub paths: Vec<ModPath<'a>>,
+    pub(crate) paths: Vec<ModPath<'a>>,
     /// Comments by line.
     comments: BTreeMap<usize, &'a str>,
 }
 
 /// An identifier, a number, `::`, a string (as `"`), or one character of punctuation.
-pub struct Token<'a> {
-    pub text: &'a str,
-    pub line: usize,
+pub(crate) struct Token<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) line: usize,
 }
 
 /// A path as it is written, with groups expanded.
-pub struct ModPath<'a> {
-    pub segments: Vec<&'a str>,
-    pub line: usize,
+pub(crate) struct ModPath<'a> {
+    pub(crate) segments: Vec<&'a str>,
+    pub(crate) line: usize,
     /// How many inline modules enclose it.
     depth: usize,
 }
 
 impl<'a> Source<'a> {
-    pub fn new(path: &str, text: &'a str) -> Self {
+    pub(crate) fn new(path: &str, text: &'a str) -> Self {
         let mut lexer = Lexer::new(text);
         while lexer.step() {}
         let paths = paths(&lexer.tokens);
@@ -43,7 +43,7 @@ impl<'a> Source<'a> {
     }
 
     /// The paths that start at the root of the library, without the part that leads there.
-    pub fn paths_from_crate_root(&self) -> Vec<ModPath<'a>> {
+    pub(crate) fn paths_from_crate_root(&self) -> Vec<ModPath<'a>> {
         let module_depth = self.module_depth();
         let from_root = |path: &ModPath<'a>| {
             let supers = path
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
     }
 
     /// Name, first line and last line of each function that has a body.
-    pub fn functions(&self) -> Vec<(&'a str, usize, usize)> {
+    pub(crate) fn functions(&self) -> Vec<(&'a str, usize, usize)> {
         let mut found = Vec::new();
         for (at, pair) in self.tokens.windows(2).enumerate() {
             if pair[0].text != "fn" || !pair[1].text.starts_with(is_word) {
@@ -78,7 +78,7 @@ impl<'a> Source<'a> {
     }
 
     /// Whether the comment on this line, or the one that stands above its statement, contains `note`.
-    pub fn has_note_above(&self, line: usize, note: &str) -> bool {
+    pub(crate) fn has_note_above(&self, line: usize, note: &str) -> bool {
         let lines = self.text.lines().collect::<Vec<_>>();
         for above in (1..=line).rev() {
             if let Some(comment) = self.comments.get(&above) {
@@ -108,7 +108,7 @@ impl<'a> Source<'a> {
 }
 
 /// Whether `text` contains `word` with no letter, digit or underscore beside it.
-pub fn contains_word(text: &str, word: &str) -> bool {
+pub(crate) fn contains_word(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = text[at + word.len()..].chars().next();
