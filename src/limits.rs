@@ -53,3 +53,19 @@ pub const GCM_RECORDS_MARGIN: u64 = 1 << 12;
 
 /// Default time from the first byte, or from the connection being made, to the end of the handshake, in ms.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+
+/// How long a connection that this side closes waits without progress for its bytes to leave and for the
+/// peer's end of stream, in ms. Closing earlier could answer late bytes of the peer with a reset, which
+/// destroys what it has not read yet.
+pub const LINGER_MS: u64 = 5_000;
+
+/// The same for a connection that failed, in ms: what is left to deliver is one alert, and the error is
+/// reported only behind it.
+pub const LINGER_FAILED_MS: u64 = 1_000;
+
+/// Late bytes of the peer that are read and dropped while a connection closes, in bytes: what a peer may
+/// well have under way, and no more.
+pub const LINGER_LEN_MAX: usize = 1024 * 1024;
+
+/// Time after which accepting is tried again where descriptors or memory ran out, in ms.
+pub const ACCEPT_RETRY_MS: u64 = 1_000;

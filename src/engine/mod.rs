@@ -2,9 +2,27 @@
 
 mod address;
 pub mod backend;
+mod cycle;
+mod driver;
+mod events;
+mod fifo;
+mod inbox;
+mod io;
 mod lease;
+mod listener;
+mod options;
+mod relay;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+mod slot;
+mod timer;
 mod waker;
 
 pub use address::{Address, PeerAddress};
+pub use backend::{ListenOptions, SocketOptions};
+pub use driver::{Counters, Engine};
+pub use events::{ConnId, Event, ListenerId, Stage};
 pub use lease::Lease;
+pub use options::{BackendChoice, EngineOptions};
+pub use relay::{RelayState, Relayed};
 pub use waker::Waker;

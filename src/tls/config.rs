@@ -1,7 +1,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::call::{self, CallTime};
 use super::identity::{Identity, Roots};
+use super::record::Protocol;
+use super::suites;
+use super::verify::{ClientVerifier, ServerVerifier};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a server is made of.
@@ -81,24 +91,171 @@ pub enum RecordPath {
 
 /// A server's configuration, shared by its connections.
 #[derive(Debug)]
-pub struct ServerConfig {}
+pub struct ServerConfig {
+    rustls: Arc<rustls::ServerConfig>,
+    records: RecordPath,
+    handshake_timeout: Duration,
+}
 
 /// A client's configuration, shared by its connections.
 #[derive(Debug)]
-pub struct ClientConfig {}
+pub struct ClientConfig {
+    rustls: Arc<rustls::ClientConfig>,
+    records: RecordPath,
+    handshake_timeout: Duration,
+}
 
 impl ServerConfig {
     /// Checks the options and prepares what connections share.
     pub fn new(options: &ServerOptions) -> Result<Arc<Self>> {
-        let _ = options;
-        Err(Error::new(ErrorKind::Internal, "TLS is not built yet"))
+        let provider = provider(&options.suites, options.min_version)?;
+        let verifier: Arc<dyn ClientCertVerifier> = match &options.client_auth {
+            ClientAuth::None => Arc::new(NoClientAuth),
+            ClientAuth::Optional(roots) => Arc::new(ClientVerifier::new(roots, false, &provider)?),
+            ClientAuth::Required(roots) => Arc::new(ClientVerifier::new(roots, true, &provider)?),
+        };
+        let resolver = OneIdentity {
+            identity: Arc::clone(&options.identity),
+        };
+        let mut rustls = rustls::ServerConfig::builder_with_details(provider, Arc::new(CallTime))
+            .with_protocol_versions(options.min_version.and_later())
+            .map_err(unusable)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(resolver));
+        rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
+        Ok(Arc::new(Self {
+            rustls: Arc::new(rustls),
+            records: options.records,
+            handshake_timeout: options.handshake_timeout,
+        }))
+    }
+
+    /// From the connection being made to the end of the handshake.
+    pub fn handshake_timeout(&self) -> Duration {
+        self.handshake_timeout
+    }
+
+    pub(super) fn rustls(&self) -> &Arc<rustls::ServerConfig> {
+        &self.rustls
+    }
+
+    pub(super) fn records(&self) -> RecordPath {
+        self.records
     }
 }
 
 impl ClientConfig {
     /// Checks the options and prepares what connections share.
     pub fn new(options: &ClientOptions) -> Result<Arc<Self>> {
-        let _ = options;
-        Err(Error::new(ErrorKind::Internal, "TLS is not built yet"))
+        let provider = provider(&options.suites, options.min_version)?;
+        let verifier = match &options.verify {
+            Verify::Full(roots) => ServerVerifier::new(roots, true, &provider)?,
+            Verify::Ca(roots) => ServerVerifier::new(roots, false, &provider)?,
+        };
+        let builder = rustls::ClientConfig::builder_with_details(provider, Arc::new(CallTime))
+            .with_protocol_versions(options.min_version.and_later())
+            .map_err(unusable)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut rustls = match &options.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let resolver = OneIdentity {
+                    identity: Arc::clone(identity),
+                };
+                builder.with_client_cert_resolver(Arc::new(resolver))
+            }
+        };
+        rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
+        Ok(Arc::new(Self {
+            rustls: Arc::new(rustls),
+            records: options.records,
+            handshake_timeout: options.handshake_timeout,
+        }))
+    }
+
+    /// From the connection being made to the end of the handshake.
+    pub fn handshake_timeout(&self) -> Duration {
+        self.handshake_timeout
+    }
+
+    pub(super) fn rustls(&self) -> &Arc<rustls::ClientConfig> {
+        &self.rustls
+    }
+
+    pub(super) fn records(&self) -> RecordPath {
+        self.records
     }
 }
+
+impl Version {
+    /// The version as users write it: `1.2`, `1.3`.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
+
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::Tls12 => Protocol::Tls12,
+            Self::Tls13 => Protocol::Tls13,
+        }
+    }
+
+    fn and_later(self) -> &'static [&'static rustls::SupportedProtocolVersion] {
+        match self {
+            Self::Tls12 => &VERSIONS,
+            Self::Tls13 => &VERSIONS[..1],
+        }
+    }
+}
+
+/// Presents the same identity to every peer.
+#[derive(Debug)]
+struct OneIdentity {
+    identity: Arc<Identity>,
+}
+
+impl ResolvesServerCert for OneIdentity {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if let Some(name) = hello.server_name() {
+            call::note_server_name(name);
+        }
+        Some(Arc::clone(self.identity.certified()))
+    }
+}
+
+impl ResolvesClientCert for OneIdentity {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _sigschemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(self.identity.certified()))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn provider(suites: &[String], min_version: Version) -> Result<Arc<CryptoProvider>> {
+    let cipher_suites = suites::select(suites, min_version)?;
+    Ok(Arc::new(CryptoProvider {
+        cipher_suites,
+        ..aws_lc_rs::default_provider()
+    }))
+}
+
+fn unusable(error: rustls::Error) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!("these suites and versions do not go together: {error}"),
+    )
+}
+
+/// The newest first.
+static VERSIONS: [&rustls::SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS13, &rustls::version::TLS12];

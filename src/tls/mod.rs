@@ -1,7 +1,14 @@
 //! TLS: configuration, identities, verification, the handshake and the record layer.
 
+mod call;
 mod config;
+mod failure;
 mod identity;
+mod names;
+pub(crate) mod record;
+pub(crate) mod session;
+mod suites;
+mod verify;
 
 pub use config::{
     ClientAuth, ClientConfig, ClientOptions, RecordPath, ServerConfig, ServerOptions, Verify,

@@ -1,0 +1,214 @@
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
+};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Certificates for development
+#[derive(Debug, Subcommand)]
+pub(super) enum Cert {
+    Init(Init),
+}
+
+/// Make a development authority with a server and a client certificate
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Init {
+    /// Where to write them; made where it is missing
+    dir: PathBuf,
+    /// A further DNS name or IP address of the server
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
+}
+
+impl Cert {
+    pub(super) fn run(self) -> Result<()> {
+        match self {
+            Self::Init(init) => init.run(),
+        }
+    }
+}
+
+impl Init {
+    fn run(&self) -> Result<()> {
+        let failed = |error| Error::io(self.dir.display(), &error);
+        self.check_names()?;
+        fs::create_dir_all(&self.dir).map_err(failed)?;
+        self.check_absent()?;
+        let files = generate(&self.names, wall_s()).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("make certificates: {error}"))
+        })?;
+        for (name, text) in FILES.iter().zip(files) {
+            let path = self.dir.join(name);
+            write_file(&path, &text, mode(name), self.force)
+                .map_err(|error| Error::io(path.display(), &error))?;
+        }
+        let dir = self.dir.display();
+        let mut out = io::stdout().lock();
+        // The files are there; a reader that has gone away changes nothing.
+        let _ = writeln!(out, "wrote {} to {dir}", FILES.join(", "));
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<()> {
+        for name in &self.names {
+            if crate::tls::ServerName::try_from(name.as_str()).is_err() {
+                let text = format!("--name: {name:?} is neither a DNS name nor an IP address");
+                return Err(Error::new(ErrorKind::Config, text));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_absent(&self) -> Result<()> {
+        if self.force {
+            return Ok(());
+        }
+        for name in FILES {
+            let path = self.dir.join(name);
+            if path.symlink_metadata().is_ok() {
+                let path = path.display();
+                let text = format!("{path} is there already; --force replaces it");
+                return Err(Error::new(ErrorKind::Config, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The texts of [`FILES`], in their order.
+fn generate(names: &[String], now_s: u64) -> std::result::Result<[String; 6], rcgen::Error> {
+    let ca_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let ca_key_text = ca_key.serialize_pem();
+    let ca = CertifiedIssuer::self_signed(ca_params(now_s)?, ca_key)?;
+
+    let mut server_names: Vec<String> = LOCAL_NAMES.map(str::to_owned).into();
+    server_names.extend(
+        names
+            .iter()
+            .filter(|n| !LOCAL_NAMES.contains(&n.as_str()))
+            .cloned(),
+    );
+    let server_cn = names.first().map_or("localhost", String::as_str);
+    let server = leaf_params(
+        server_cn,
+        server_names,
+        ExtendedKeyUsagePurpose::ServerAuth,
+        now_s,
+    )?;
+    let server_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let server = server.signed_by(&server_key, &ca)?;
+
+    let client_use = ExtendedKeyUsagePurpose::ClientAuth;
+    let client = leaf_params("Sealwire development client", Vec::new(), client_use, now_s)?;
+    let client_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let client = client.signed_by(&client_key, &ca)?;
+
+    Ok([
+        ca.pem(),
+        ca_key_text,
+        server.pem(),
+        server_key.serialize_pem(),
+        client.pem(),
+        client_key.serialize_pem(),
+    ])
+}
+
+fn ca_params(now_s: u64) -> std::result::Result<CertificateParams, rcgen::Error> {
+    let mut params = params("Sealwire development CA", Vec::new(), now_s, CA_DAYS)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+fn leaf_params(
+    cn: &str,
+    names: Vec<String>,
+    purpose: ExtendedKeyUsagePurpose,
+    now_s: u64,
+) -> std::result::Result<CertificateParams, rcgen::Error> {
+    let mut params = params(cn, names, now_s, LEAF_DAYS)?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![purpose];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn params(
+    cn: &str,
+    names: Vec<String>,
+    now_s: u64,
+    days: u64,
+) -> std::result::Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, cn);
+    let epoch = date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + Duration::from_secs(now_s.saturating_sub(CLOCK_SKEW_S));
+    params.not_after = epoch + Duration::from_secs(now_s + days * 86_400);
+    Ok(params)
+}
+
+fn write_file(path: &Path, text: &str, mode: u32, replace: bool) -> io::Result<()> {
+    if replace {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+fn mode(name: &str) -> u32 {
+    if name.ends_with("-key.pem") {
+        0o600
+    } else {
+        0o644
+    }
+}
+
+fn wall_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+const FILES: [&str; 6] = [
+    "ca.pem",
+    "ca-key.pem",
+    "server-cert.pem",
+    "server-key.pem",
+    "client-cert.pem",
+    "client-key.pem",
+];
+
+const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+const CA_DAYS: u64 = 3_650;
+
+/// What clients of today accept at most from a server.
+const LEAF_DAYS: u64 = 397;
+
+/// Other machines' clocks may be behind ours.
+const CLOCK_SKEW_S: u64 = 3_600;
+
+const EXAMPLE: &str = "\
+Writes ca.pem, ca-key.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem:
+ECDSA P-256, keys in PKCS#8 that only their owner may read. The server's certificate is for
+localhost, 127.0.0.1, ::1 and each --name.
+
+Example:
+  sealwire cert init certs --name db.example --name 10.0.0.7";

@@ -1,0 +1,185 @@
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use x509_parser::time::ASN1Time;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::config::{self, ClientCert, ClientTls, Plan, Route, ServerAddress, ServerTls};
+
+/// Check a configuration and its certificates, and say what each route will do
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Check {
+    /// The configuration (TOML, docs/gateway.md)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(&self) -> Result<()> {
+        let plan = config::load(&self.config)?;
+        let now_s = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let mut out = io::stdout().lock();
+        write_plan(&mut out, &plan, now_s)
+            .map_err(|error| Error::io("write the result", &error))?;
+        reject_expired(&plan, now_s)
+    }
+}
+
+fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
+    for route in &plan.routes {
+        writeln!(out, "route {:?} (tcp)", route.name)?;
+        for address in &route.listen {
+            writeln!(out, "  listens on {address}")?;
+        }
+        writeln!(out, "  clients: {}", client_words(&route.client.tls))?;
+        let address = &route.server.address;
+        writeln!(
+            out,
+            "  server {address}: {}",
+            server_words(&route.server.tls)
+        )?;
+        if let ServerAddress::Named(name) = address {
+            writeln!(out, "  resolves {} at run time", name.host)?;
+        }
+        writeln!(out, "  {}", bounds_words(route))?;
+        for (side, identity) in route.identities() {
+            let expiry = expiry_words(identity.not_after_s(), now_s);
+            let shown = shown_to(side);
+            writeln!(
+                out,
+                "  shows {shown} {:?}, which {expiry}",
+                identity.subject()
+            )?;
+        }
+    }
+    writeln!(out, "configuration is good: {} route(s)", plan.routes.len())
+}
+
+fn client_words(tls: &ClientTls) -> &'static str {
+    match tls {
+        ClientTls::Off => "no TLS: bytes are taken as they come",
+        ClientTls::Passthrough => "their TLS passes unopened and ends at the server",
+        ClientTls::Required { client_cert, .. } => match client_cert {
+            ClientCert::None => "TLS is required and ends here; no client certificates",
+            ClientCert::Optional => {
+                "TLS is required and ends here; a client certificate is checked if there is one"
+            }
+            ClientCert::Required => "TLS is required and ends here; so is a client certificate",
+        },
+    }
+}
+
+fn server_words(tls: &ServerTls) -> String {
+    match tls {
+        ServerTls::Off => "no TLS is added on the way".into(),
+        ServerTls::Verify { full: false, .. } => {
+            "TLS; its certificate must come from a trusted authority, its name is not checked"
+                .into()
+        }
+        ServerTls::Verify { name, .. } => format!(
+            "TLS; its certificate must come from a trusted authority and be for {}",
+            name.to_str()
+        ),
+    }
+}
+
+fn bounds_words(route: &Route) -> String {
+    let connections = match route.connections_max {
+        0 => "connections bounded by the gateway's limit".to_owned(),
+        max => format!("at most {max} connections"),
+    };
+    let idle = match route.idle_timeout {
+        None => "never closed for being idle".to_owned(),
+        Some(idle) => format!("closed when idle for {}", span(idle)),
+    };
+    let connect = span(route.connect_timeout);
+    let handshake = span(route.handshake_timeout);
+    format!("{connections}, {idle}; connect within {connect}, handshake within {handshake}")
+}
+
+fn span(span: Duration) -> String {
+    match span.subsec_millis() {
+        0 => format!("{} s", span.as_secs()),
+        _ => format!("{} ms", span.as_millis()),
+    }
+}
+
+fn shown_to(side: &str) -> &'static str {
+    match side {
+        "client" => "clients",
+        _ => "the server",
+    }
+}
+
+fn expiry_words(not_after_s: u64, now_s: u64) -> String {
+    let date = date_utc(not_after_s);
+    match not_after_s.checked_sub(now_s) {
+        Some(left_s) => format!("expires on {date} (in {} days)", left_s / DAY_S),
+        None => format!("expired on {date}"),
+    }
+}
+
+fn reject_expired(plan: &Plan, now_s: u64) -> Result<()> {
+    for route in &plan.routes {
+        for (side, identity) in route.identities() {
+            if identity.not_after_s() < now_s {
+                let text = format!(
+                    "route {:?}: the certificate {:?} shown to {} expired on {}",
+                    route.name,
+                    identity.subject(),
+                    shown_to(side),
+                    date_utc(identity.not_after_s())
+                );
+                return Err(Error::new(ErrorKind::Config, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As in `2026-03-01 12:00 UTC`.
+fn date_utc(s: u64) -> String {
+    let Some(time) = i64::try_from(s)
+        .ok()
+        .and_then(|s| ASN1Time::from_timestamp(s).ok())
+    else {
+        return "a date beyond the calendar".into();
+    };
+    let time = time.to_datetime();
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, _) = time.to_hms();
+    let month = u8::from(month);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
+const DAY_S: u64 = 86_400;
+
+const EXAMPLE: &str = "\
+Exit code 2: the gateway would refuse the configuration, or a certificate that it shows has expired.
+
+Example:
+  sealwire check --config /etc/sealwire/gateway.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_told_in_utc_with_the_days_left() {
+        assert_eq!(date_utc(1_772_366_400), "2026-03-01 12:00 UTC");
+        assert_eq!(
+            expiry_words(1_772_366_400, 1_772_366_400 - 3 * DAY_S - 1),
+            "expires on 2026-03-01 12:00 UTC (in 3 days)"
+        );
+        assert_eq!(
+            expiry_words(1_772_366_400, 1_772_366_401),
+            "expired on 2026-03-01 12:00 UTC"
+        );
+        assert_eq!(date_utc(u64::MAX), "a date beyond the calendar");
+    }
+}

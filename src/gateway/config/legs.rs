@@ -1,0 +1,305 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::build::{choose, seconds};
+use super::document::Given;
+use super::files::Files;
+use super::plan::{ClientCert, ClientSide, ClientTls, ServerAddress, ServerSide, ServerTls};
+use super::source::LegSource;
+use crate::engine::backend::SocketOptions;
+use crate::error::{Error, Result};
+use crate::tls::{
+    ClientAuth, ClientConfig, ClientOptions, Identity, RecordPath, ServerConfig, ServerName,
+    ServerOptions, Verify, Version,
+};
+
+/// What both legs of a route are built with.
+pub(super) struct LegContext<'a> {
+    pub(super) files: &'a mut Files,
+    pub(super) records: RecordPath,
+    pub(super) handshake_timeout: Duration,
+}
+
+/// The table of docs/gateway.md, "Modes".
+pub(super) fn check_combination(client: &LegSource, server: &LegSource) -> Result<()> {
+    let client_mode = client_mode(client)?;
+    let server_mode = server_mode(server)?;
+    if client_mode != ClientMode::Passthrough || server_mode == ServerMode::Off {
+        return Ok(());
+    }
+    let place = server.tls.as_ref().map_or(&server.place, |tls| &tls.place);
+    let word = server.tls.as_ref().map_or("verify-full", |tls| &tls.value);
+    Err(place.error(format!(
+        "tls = \"{word}\" in [route.server] cannot go with tls = \"passthrough\" in [route.client]: \
+         the client's TLS ends at the server, and the gateway cannot verify what it does not open; \
+         say tls = \"off\" in [route.server]"
+    )))
+}
+
+pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result<ClientSide> {
+    let tls = match client_mode(source)? {
+        ClientMode::Required => client_required(source, context)?,
+        ClientMode::Off => {
+            check_unused(source)?;
+            ClientTls::Off
+        }
+        ClientMode::Passthrough => {
+            check_unused(source)?;
+            ClientTls::Passthrough
+        }
+    };
+    Ok(ClientSide {
+        tls,
+        socket: socket_options(source),
+    })
+}
+
+pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result<ServerSide> {
+    let Some(given) = &source.address else {
+        let example = "as in address = \"127.0.0.1:8080\"";
+        return Err(source
+            .place
+            .error(format!("[route.server] needs address, {example}")));
+    };
+    let address = ServerAddress::parse(&given.value)
+        .map_err(|reason| given.place.error(reason))?
+        .map_path(|path| context.files.path(path));
+    let tls = match server_mode(source)? {
+        ServerMode::Off => {
+            check_unused(source)?;
+            ServerTls::Off
+        }
+        mode => server_verify(source, mode == ServerMode::VerifyFull, &address, context)?,
+    };
+    Ok(ServerSide {
+        address,
+        tls,
+        socket: socket_options(source),
+    })
+}
+
+fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<ClientTls> {
+    let Some(identity) = identity(source, context.files)? else {
+        return Err(mode_error(source, "required", "needs cert and key"));
+    };
+    let (client_cert, client_auth) = client_auth(source, context.files)?;
+    let options = ServerOptions {
+        identity: identity.clone(),
+        client_auth,
+        min_version: min_version(source)?,
+        suites: suites(source),
+        records: context.records,
+        handshake_timeout: context.handshake_timeout,
+    };
+    Ok(ClientTls::Required {
+        config: ServerConfig::new(&options).map_err(|error| options_error(source, &error))?,
+        identity,
+        client_cert,
+    })
+}
+
+fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
+    let default = match source.ca {
+        Some(_) => ClientCert::Required,
+        None => ClientCert::None,
+    };
+    let mode = choose(
+        "client_cert",
+        source.client_cert.as_ref(),
+        CLIENT_CERTS,
+        default,
+    )?;
+    let auth = match (mode, &source.ca) {
+        (ClientCert::None, None) => ClientAuth::None,
+        (ClientCert::Optional, Some(ca)) => ClientAuth::Optional(files.roots(ca)?),
+        (ClientCert::Required, Some(ca)) => ClientAuth::Required(files.roots(ca)?),
+        (ClientCert::None, Some(ca)) => {
+            let text = "ca has no effect with client_cert = \"none\"";
+            return Err(ca.place.error(text));
+        }
+        (_, None) => {
+            let place = source
+                .client_cert
+                .as_ref()
+                .map_or(&source.place, |c| &c.place);
+            return Err(place.error(
+                "client_cert needs ca: the authorities that may issue client certificates",
+            ));
+        }
+    };
+    Ok((mode, auth))
+}
+
+fn server_verify(
+    source: &LegSource,
+    full: bool,
+    address: &ServerAddress,
+    context: &mut LegContext<'_>,
+) -> Result<ServerTls> {
+    let word = if full { "verify-full" } else { "verify-ca" };
+    let Some(ca) = &source.ca else {
+        let text = "needs ca: the authorities that may issue the server's certificate; \
+                    say tls = \"off\" for a server without TLS";
+        return Err(mode_error(source, word, text));
+    };
+    let name = match &source.server_name {
+        Some(given) => parse_name(given)?,
+        None => address.server_name().ok_or_else(|| {
+            let text = "needs server_name, since the path of a socket is none";
+            mode_error(source, word, text)
+        })?,
+    };
+    let roots = context.files.roots(ca)?;
+    let identity = identity(source, context.files)?;
+    let options = ClientOptions {
+        verify: match full {
+            true => Verify::Full(roots),
+            false => Verify::Ca(roots),
+        },
+        identity: identity.clone(),
+        min_version: min_version(source)?,
+        suites: suites(source),
+        records: context.records,
+        handshake_timeout: context.handshake_timeout,
+    };
+    Ok(ServerTls::Verify {
+        config: ClientConfig::new(&options).map_err(|error| options_error(source, &error))?,
+        name,
+        full,
+        identity,
+    })
+}
+
+fn parse_name(given: &Given<String>) -> Result<ServerName<'static>> {
+    ServerName::try_from(given.value.clone()).map_err(|_| {
+        let value = &given.value;
+        given.place.error(format!(
+            "server_name = {value:?} is neither a DNS name nor an IP address"
+        ))
+    })
+}
+
+fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity>>> {
+    match (&source.cert, &source.key) {
+        (Some(cert), Some(key)) => files.identity(cert, key).map(Some),
+        (Some(cert), None) => Err(cert.place.error("cert needs key, its private key")),
+        (None, Some(key)) => Err(key.place.error("key needs cert, its certificate")),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Keys that do nothing are errors: whoever wrote one believes in an effect that is not there.
+fn check_unused(source: &LegSource) -> Result<()> {
+    let texts = [
+        ("cert", &source.cert),
+        ("key", &source.key),
+        ("ca", &source.ca),
+        ("client_cert", &source.client_cert),
+        ("server_name", &source.server_name),
+        ("min_version", &source.min_version),
+    ];
+    let given = texts
+        .iter()
+        .find_map(|(key, given)| given.as_ref().map(|given| (*key, given)))
+        .or_else(|| source.suites.first().map(|given| ("suites", given)));
+    let Some((key, given)) = given else {
+        return Ok(());
+    };
+    let tls = source.tls.as_ref().map_or("off", |tls| &tls.value);
+    Err(given
+        .place
+        .error(format!("{key} has no effect with tls = \"{tls}\"")))
+}
+
+fn client_mode(source: &LegSource) -> Result<ClientMode> {
+    choose(
+        "tls",
+        source.tls.as_ref(),
+        CLIENT_MODES,
+        ClientMode::Required,
+    )
+}
+
+fn server_mode(source: &LegSource) -> Result<ServerMode> {
+    choose(
+        "tls",
+        source.tls.as_ref(),
+        SERVER_MODES,
+        ServerMode::VerifyFull,
+    )
+}
+
+fn min_version(source: &LegSource) -> Result<Version> {
+    choose(
+        "min_version",
+        source.min_version.as_ref(),
+        VERSIONS,
+        Version::Tls12,
+    )
+}
+
+fn suites(source: &LegSource) -> Vec<String> {
+    source
+        .suites
+        .iter()
+        .map(|given| given.value.clone())
+        .collect()
+}
+
+fn socket_options(source: &LegSource) -> SocketOptions {
+    SocketOptions {
+        keepalive: seconds(source.keepalive_s.as_ref(), KEEPALIVE_S),
+        user_timeout: seconds(source.user_timeout_s.as_ref(), 0),
+        congestion: None,
+    }
+}
+
+fn mode_error(source: &LegSource, word: &str, text: &str) -> Error {
+    let place = source.tls.as_ref().map_or(&source.place, |tls| &tls.place);
+    place.error(format!("tls = \"{word}\" {text}"))
+}
+
+/// What is left to be wrong once identity and roots are read: the suites.
+fn options_error(source: &LegSource, error: &Error) -> Error {
+    let suite = source.suites.first();
+    suite
+        .map_or(&source.place, |suite| &suite.place)
+        .error(error)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientMode {
+    Off,
+    Required,
+    Passthrough,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ServerMode {
+    Off,
+    VerifyCa,
+    VerifyFull,
+}
+
+const CLIENT_MODES: &[(&str, ClientMode)] = &[
+    ("off", ClientMode::Off),
+    ("required", ClientMode::Required),
+    ("passthrough", ClientMode::Passthrough),
+];
+
+const SERVER_MODES: &[(&str, ServerMode)] = &[
+    ("off", ServerMode::Off),
+    ("verify-ca", ServerMode::VerifyCa),
+    ("verify-full", ServerMode::VerifyFull),
+];
+
+const CLIENT_CERTS: &[(&str, ClientCert)] = &[
+    ("none", ClientCert::None),
+    ("optional", ClientCert::Optional),
+    ("required", ClientCert::Required),
+];
+
+const VERSIONS: &[(&str, Version)] = &[("1.2", Version::Tls12), ("1.3", Version::Tls13)];
+
+/// A peer that vanished without a word is found dead within a few of these.
+const KEEPALIVE_S: u64 = 60;

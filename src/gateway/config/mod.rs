@@ -1,0 +1,42 @@
+//! The configuration: read from TOML or from flags, judged as a whole, never changed afterwards.
+
+mod build;
+mod document;
+mod files;
+mod legs;
+mod plan;
+mod source;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use document::{Given, Place};
+pub(crate) use plan::{
+    ClientCert, ClientSide, ClientTls, HostPort, Plan, Route, ServerAddress, ServerSide, ServerTls,
+    Settings,
+};
+pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Reads the configuration file `path` and every file that it names.
+///
+/// Errors are [`ErrorKind::Config`] and say file, line and what to do.
+pub(crate) fn load(path: &Path) -> Result<Arc<Plan>> {
+    let wrong = |reason: String| {
+        let path = path.display();
+        Error::new(ErrorKind::Config, format!("{path}: {reason}"))
+    };
+    let text = files::read_bounded(path).map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| wrong("not UTF-8 text".into()))?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    build::build(&Source::parse(path, &text)?, base)
+}
+
+/// Judges a configuration that did not come from a file; relative paths are relative to the working directory.
+pub(crate) fn assemble(source: &Source) -> Result<Arc<Plan>> {
+    build::build(source, Path::new(""))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::backend::SocketOptions;
+use crate::engine::{Address, BackendChoice};
+use crate::tls::{ClientConfig, Identity, RecordPath, ServerConfig, ServerName};
+
+/// A configuration that was found good as a whole. It never changes: a reload makes another one.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Of the `[gateway]` table.
+    pub(crate) settings: Settings,
+    /// In the order of the file.
+    pub(crate) routes: Vec<Arc<Route>>,
+}
+
+/// What holds for the whole gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Threads, each with an engine; 0: one per core.
+    pub(crate) workers: usize,
+    /// The back end of every engine.
+    pub(crate) backend: BackendChoice,
+    /// The record path of every TLS connection.
+    pub(crate) records: RecordPath,
+    /// Open connections of clients, all routes together; 0: as many as the limit of descriptors allows.
+    pub(crate) connections_max: usize,
+    /// How long sessions may go on after the first SIGTERM; `None`: until they end.
+    pub(crate) drain_timeout: Option<Duration>,
+}
+
+/// Where connections come from, where they go to, and what happens between.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// Unique in its plan.
+    pub(crate) name: Arc<str>,
+    /// Unique in their plan.
+    pub(crate) listen: Vec<Address>,
+    /// For one address of the server to accept a connection, and for its name to be resolved.
+    pub(crate) connect_timeout: Duration,
+    /// For each TLS handshake.
+    pub(crate) handshake_timeout: Duration,
+    /// Without a byte on either side; `None`: for ever.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Open connections of clients; 0: no bound but the gateway's.
+    pub(crate) connections_max: usize,
+    /// The side that connects to us.
+    pub(crate) client: ClientSide,
+    /// The side we connect to.
+    pub(crate) server: ServerSide,
+}
+
+/// The side that connects to us.
+#[derive(Debug)]
+pub(crate) struct ClientSide {
+    /// Who ends the client's TLS.
+    pub(crate) tls: ClientTls,
+    /// Options of its sockets.
+    pub(crate) socket: SocketOptions,
+}
+
+/// Who ends the client's TLS.
+#[derive(Debug)]
+pub(crate) enum ClientTls {
+    /// There is none.
+    Off,
+    /// The gateway.
+    Required {
+        /// What connections are made of.
+        config: Arc<ServerConfig>,
+        /// What is presented, for reports on its expiry.
+        identity: Arc<Identity>,
+        /// What clients present.
+        client_cert: ClientCert,
+    },
+    /// The server: its bytes pass unopened.
+    Passthrough,
+}
+
+/// Whether clients present certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientCert {
+    /// None is asked for.
+    None,
+    /// One that is presented must be good.
+    Optional,
+    /// A good one must be presented.
+    Required,
+}
+
+/// The side we connect to.
+#[derive(Debug)]
+pub(crate) struct ServerSide {
+    /// Where it is.
+    pub(crate) address: ServerAddress,
+    /// Whether the gateway speaks TLS to it.
+    pub(crate) tls: ServerTls,
+    /// Options of its sockets.
+    pub(crate) socket: SocketOptions,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ServerAddress {
+    /// One address.
+    Fixed(Address),
+    /// A name, which is resolved again and again.
+    Named(HostPort),
+}
+
+/// A host name with a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostPort {
+    /// A DNS name.
+    pub(crate) host: Arc<str>,
+    /// A TCP port.
+    pub(crate) port: u16,
+}
+
+/// Whether the gateway speaks TLS to the server.
+#[derive(Debug)]
+pub(crate) enum ServerTls {
+    /// Bytes go out as they are.
+    Off,
+    /// The gateway is a TLS client that verifies the server.
+    Verify {
+        /// What connections are made of.
+        config: Arc<ClientConfig>,
+        /// The name the server is known by.
+        name: ServerName<'static>,
+        /// Whether its certificate must be for that name.
+        full: bool,
+        /// What is presented where the server asks, for reports on its expiry.
+        identity: Option<Arc<Identity>>,
+    },
+}
+
+impl Route {
+    /// The certificates that this route presents, each with the side that presents it.
+    pub(crate) fn identities(&self) -> impl Iterator<Item = (&'static str, &Arc<Identity>)> {
+        let client = match &self.client.tls {
+            ClientTls::Required { identity, .. } => Some(("client", identity)),
+            ClientTls::Off | ClientTls::Passthrough => None,
+        };
+        let server = match &self.server.tls {
+            ServerTls::Verify { identity, .. } => identity.as_ref().map(|i| ("server", i)),
+            ServerTls::Off => None,
+        };
+        client.into_iter().chain(server)
+    }
+}
+
+impl ServerAddress {
+    /// Reads `host:port`, `ip:port`, `[ip6]:port` and `unix:/path`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Fixed(address));
+        }
+        let wrong = || format!("`{text}` is neither host:port nor unix:/path");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        match ServerName::try_from(host) {
+            Ok(ServerName::DnsName(_)) => Ok(Self::Named(HostPort {
+                host: host.into(),
+                port,
+            })),
+            _ => Err(wrong()),
+        }
+    }
+
+    /// The name that a server at this address has by itself.
+    pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
+        match self {
+            Self::Fixed(Address::Ip(address)) => Some(IpAddr::from(address.ip()).into()),
+            Self::Fixed(Address::Unix(_)) => None,
+            Self::Named(name) => ServerName::try_from(name.host.to_string()).ok(),
+        }
+    }
+
+    /// The same address with a relative path made absolute by `absolute`.
+    pub(super) fn map_path(self, absolute: impl FnOnce(PathBuf) -> PathBuf) -> Self {
+        match self {
+            Self::Fixed(address) => Self::Fixed(map_path(address, absolute)),
+            named @ Self::Named(_) => named,
+        }
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(address) => address.fmt(f),
+            Self::Named(name) => name.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+pub(super) fn map_path(address: Address, absolute: impl FnOnce(PathBuf) -> PathBuf) -> Address {
+    match address {
+        Address::Unix(path) => Address::Unix(absolute(path)),
+        ip @ Address::Ip(_) => ip,
+    }
+}

@@ -1,0 +1,229 @@
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::document::{Document, Given, Place, Section};
+use crate::error::Result;
+
+/// A configuration as written: every value with its place, nothing judged yet.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) gateway: GatewaySource,
+    pub(crate) routes: Vec<RouteSource>,
+    /// Where a route would have to be written.
+    pub(crate) place: Place,
+}
+
+/// The `[gateway]` table.
+#[derive(Debug, Default)]
+pub(crate) struct GatewaySource {
+    pub(crate) workers: Option<Given<u64>>,
+    pub(crate) backend: Option<Given<String>>,
+    pub(crate) records: Option<Given<String>>,
+    pub(crate) max_connections: Option<Given<u64>>,
+    pub(crate) drain_timeout_s: Option<Given<u64>>,
+}
+
+/// One `[[route]]`.
+#[derive(Debug)]
+pub(crate) struct RouteSource {
+    pub(crate) place: Place,
+    pub(crate) name: Option<Given<String>>,
+    pub(crate) protocol: Option<Given<String>>,
+    pub(crate) listen: Vec<Given<String>>,
+    pub(crate) connect_timeout_ms: Option<Given<u64>>,
+    pub(crate) handshake_timeout_s: Option<Given<u64>>,
+    pub(crate) idle_timeout_s: Option<Given<u64>>,
+    pub(crate) max_connections: Option<Given<u64>>,
+    pub(crate) client: LegSource,
+    pub(crate) server: LegSource,
+}
+
+/// `[route.client]` or `[route.server]`. A key that one of the two lacks is never set there.
+#[derive(Debug)]
+pub(crate) struct LegSource {
+    pub(crate) place: Place,
+    pub(crate) address: Option<Given<String>>,
+    pub(crate) tls: Option<Given<String>>,
+    pub(crate) cert: Option<Given<String>>,
+    pub(crate) key: Option<Given<String>>,
+    pub(crate) ca: Option<Given<String>>,
+    pub(crate) client_cert: Option<Given<String>>,
+    pub(crate) server_name: Option<Given<String>>,
+    pub(crate) suites: Vec<Given<String>>,
+    pub(crate) min_version: Option<Given<String>>,
+    pub(crate) keepalive_s: Option<Given<u64>>,
+    pub(crate) user_timeout_s: Option<Given<u64>>,
+}
+
+impl Source {
+    /// Reads the text of the file `path`.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
+        let document = Document::parse(path, text)?;
+        let root = document.root(&["gateway", "route"])?;
+        let gateway = match root.table("gateway", "[gateway]", GATEWAY_KEYS)? {
+            Some(section) => GatewaySource::read(&section)?,
+            None => GatewaySource::default(),
+        };
+        let routes = root.tables("route", "[[route]]", ROUTE_KEYS)?;
+        Ok(Self {
+            gateway,
+            routes: routes
+                .iter()
+                .map(RouteSource::read)
+                .collect::<Result<_>>()?,
+            place: root.place.clone(),
+        })
+    }
+}
+
+impl GatewaySource {
+    fn read(section: &Section<'_>) -> Result<Self> {
+        Ok(Self {
+            workers: section.number("workers", WORKERS)?,
+            backend: section.text("backend")?,
+            records: section.text("records")?,
+            max_connections: section.number("max_connections", CONNECTIONS)?,
+            drain_timeout_s: section.number("drain_timeout_s", DAY_S)?,
+        })
+    }
+}
+
+impl RouteSource {
+    /// A route that says nothing.
+    pub(crate) fn empty(place: Place) -> Self {
+        Self {
+            name: None,
+            protocol: None,
+            listen: Vec::new(),
+            connect_timeout_ms: None,
+            handshake_timeout_s: None,
+            idle_timeout_s: None,
+            max_connections: None,
+            client: LegSource::empty(place.clone()),
+            server: LegSource::empty(place.clone()),
+            place,
+        }
+    }
+
+    fn read(section: &Section<'_>) -> Result<Self> {
+        let client = section.table("client", "[route.client]", CLIENT_KEYS)?;
+        let server = section.table("server", "[route.server]", SERVER_KEYS)?;
+        Ok(Self {
+            name: section.text("name")?,
+            protocol: section.text("protocol")?,
+            listen: section.texts("listen")?,
+            connect_timeout_ms: section.number("connect_timeout_ms", CONNECT_MS)?,
+            handshake_timeout_s: section.number("handshake_timeout_s", HANDSHAKE_S)?,
+            idle_timeout_s: section.number("idle_timeout_s", IDLE_S)?,
+            max_connections: section.number("max_connections", CONNECTIONS)?,
+            client: LegSource::read(client.as_ref(), &section.place)?,
+            server: LegSource::read(server.as_ref(), &section.place)?,
+            place: section.place.clone(),
+        })
+    }
+}
+
+impl LegSource {
+    /// A leg that says nothing.
+    pub(crate) fn empty(place: Place) -> Self {
+        Self {
+            place,
+            address: None,
+            tls: None,
+            cert: None,
+            key: None,
+            ca: None,
+            client_cert: None,
+            server_name: None,
+            suites: Vec::new(),
+            min_version: None,
+            keepalive_s: None,
+            user_timeout_s: None,
+        }
+    }
+
+    fn read(section: Option<&Section<'_>>, route: &Place) -> Result<Self> {
+        let Some(section) = section else {
+            return Ok(Self::empty(route.clone()));
+        };
+        Ok(Self {
+            place: section.place.clone(),
+            address: section.text("address")?,
+            tls: section.text("tls")?,
+            cert: section.text("cert")?,
+            key: section.text("key")?,
+            ca: section.text("ca")?,
+            client_cert: section.text("client_cert")?,
+            server_name: section.text("server_name")?,
+            suites: section.texts("suites")?,
+            min_version: section.text("min_version")?,
+            keepalive_s: section.number("keepalive_s", KEEPALIVE_S)?,
+            user_timeout_s: section.number("user_timeout_s", DAY_S)?,
+        })
+    }
+}
+
+const GATEWAY_KEYS: &[&str] = &[
+    "workers",
+    "backend",
+    "records",
+    "max_connections",
+    "drain_timeout_s",
+];
+
+const ROUTE_KEYS: &[&str] = &[
+    "name",
+    "protocol",
+    "listen",
+    "connect_timeout_ms",
+    "handshake_timeout_s",
+    "idle_timeout_s",
+    "max_connections",
+    "client",
+    "server",
+];
+
+const CLIENT_KEYS: &[&str] = &[
+    "tls",
+    "cert",
+    "key",
+    "ca",
+    "client_cert",
+    "suites",
+    "min_version",
+    "keepalive_s",
+    "user_timeout_s",
+];
+
+const SERVER_KEYS: &[&str] = &[
+    "address",
+    "tls",
+    "ca",
+    "cert",
+    "key",
+    "server_name",
+    "suites",
+    "min_version",
+    "keepalive_s",
+    "user_timeout_s",
+];
+
+/// Threads; more than any machine has cores is a slip of the pen.
+const WORKERS: RangeInclusive<u64> = 0..=1_024;
+
+/// The kernel's own bound of descriptors (fs.nr_open may be raised to this).
+const CONNECTIONS: RangeInclusive<u64> = 0..=(1 << 30);
+
+/// Without a bound a dead address would hold its client for as long as the kernel likes.
+const CONNECT_MS: RangeInclusive<u64> = 1..=600_000;
+
+/// Without a bound half-open handshakes would pile up.
+const HANDSHAKE_S: RangeInclusive<u64> = 1..=3_600;
+
+/// Up to a year.
+const IDLE_S: RangeInclusive<u64> = 0..=31_536_000;
+
+/// TCP_KEEPIDLE's own bound.
+const KEEPALIVE_S: RangeInclusive<u64> = 0..=32_767;
+
+const DAY_S: RangeInclusive<u64> = 0..=86_400;

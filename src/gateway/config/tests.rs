@@ -1,0 +1,348 @@
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+
+/// The error of a configuration, without the directory it lay in.
+fn error_of(text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gateway.toml");
+    fs::write(&path, text).unwrap();
+    let error = load(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let dir = format!("{}/", dir.path().display());
+    error.to_string().replace(&dir, "")
+}
+
+fn plan_of(text: &str) -> Arc<Plan> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gateway.toml");
+    fs::write(&path, text).unwrap();
+    load(&path).unwrap()
+}
+
+/// A route that is good; `extra` goes behind `[[route]]`'s own keys, from line 5 on.
+fn route(extra: &str) -> String {
+    format!(
+        r#"[[route]]
+name = "web"
+protocol = "tcp"
+listen = ["127.0.0.1:8443"]
+{extra}"#
+    )
+}
+
+const PLAIN: &str = r#"
+[route.client]
+tls = "off"
+
+[route.server]
+address = "127.0.0.1:8080"
+tls = "off"
+"#;
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let plan = plan_of(&route(PLAIN));
+    assert_eq!(
+        plan.settings,
+        Settings {
+            workers: 0,
+            backend: crate::engine::BackendChoice::Auto,
+            records: crate::tls::RecordPath::default(),
+            connections_max: 0,
+            drain_timeout: Some(Duration::from_secs(30)),
+        }
+    );
+    let route = &plan.routes[0];
+    assert_eq!(&*route.name, "web");
+    assert_eq!(route.connect_timeout, Duration::from_millis(5_000));
+    assert_eq!(route.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(route.idle_timeout, Some(Duration::from_secs(28_800)));
+    assert_eq!(route.connections_max, 0);
+    assert_eq!(route.client.socket.keepalive, Some(Duration::from_secs(60)));
+    assert_eq!(route.server.socket.user_timeout, None);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+    let text = format!("[gateway]\nworkers = 1\n\n{}", route(PLAIN)).replace("listen", "lisen");
+    assert_eq!(
+        error_of(&text),
+        r#"gateway.toml:7: unknown key "lisen" in [[route]]; did you mean "listen"?"#
+    );
+    assert_eq!(
+        error_of("[gatway]\n"),
+        r#"gateway.toml:1: unknown key "gatway" in the file; did you mean "gateway"?"#
+    );
+    let text = route(PLAIN).replace("address", "\"adress\\u0007\"");
+    assert_eq!(
+        error_of(&text),
+        concat!(
+            r#"gateway.toml:10: unknown key "adress\u{7}" in [route.server]; "#,
+            r#"did you mean "address"?"#
+        )
+    );
+}
+
+#[test]
+fn a_key_like_no_other_gets_the_list() {
+    assert_eq!(
+        error_of("\n[gateway]\nzzz = 1\nyyy = 2\n"),
+        "gateway.toml:3: unknown key \"zzz\" in [gateway]; \
+         known keys: workers, backend, records, max_connections, drain_timeout_s"
+    );
+}
+
+#[test]
+fn broken_toml_is_named_with_its_line() {
+    assert_eq!(
+        error_of("[gateway]\nworkers = \n"),
+        "gateway.toml:2: string values must be quoted, expected literal string"
+    );
+    assert_eq!(
+        error_of("[gateway]\nworkers = 1\nworkers = 2\n"),
+        "gateway.toml:3: duplicate key"
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type_or_size_are_named() {
+    let cases = [
+        (
+            "[gateway]\nworkers = \"two\"\n",
+            "gateway.toml:2: workers in [gateway] must be a whole number from 0 to 1024, \
+             not a string",
+        ),
+        (
+            "[gateway]\n\nworkers = -1\n",
+            "gateway.toml:3: workers = -1 in [gateway] is not a whole number from 0 to 1024",
+        ),
+        (
+            "gateway = 3\n",
+            "gateway.toml:1: gateway in the file must be a table, [gateway], not a number",
+        ),
+        (
+            "route = \"web\"\n",
+            "gateway.toml:1: route in the file must be a list of tables, [[route]], not a string",
+        ),
+        (
+            "[gateway]\nbackend = \"io_uring\"\n",
+            "gateway.toml:2: backend = \"io_uring\" is not one of auto, uring, epoll; \
+             did you mean \"uring\"?",
+        ),
+        (
+            "[[route]]\nname = \"a\"\nprotocol = \"tcp\"\nlisten = \"127.0.0.1:1\"\n",
+            "gateway.toml:4: listen in [[route]] must be a list of strings, not a string",
+        ),
+        (
+            "[[route]]\nhandshake_timeout_s = 0\n",
+            "gateway.toml:2: handshake_timeout_s = 0 in [[route]] is not a whole number \
+             from 1 to 3600",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(error_of(text), expected);
+    }
+}
+
+#[test]
+fn what_a_route_cannot_do_without_is_asked_for() {
+    let cases = [
+        ("", "gateway.toml:1: no [[route]]: there is nothing to do"),
+        (
+            "[gateway]\n\n[[route]]\n",
+            "gateway.toml:3: [[route]] needs a name",
+        ),
+        (
+            "[[route]]\nname = \"a\"\n",
+            "gateway.toml:1: [[route]] needs protocol, as in protocol = \"tcp\"",
+        ),
+        (
+            "[[route]]\nname = \"a\"\nprotocol = \"tcp\"\n",
+            "gateway.toml:1: [[route]] needs listen, as in listen = [\"127.0.0.1:8443\"]",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(error_of(text), expected);
+    }
+    assert_eq!(
+        error_of(&route("[route.client]\ntls = \"off\"\n[route.server]\n")),
+        "gateway.toml:7: [route.server] needs address, as in address = \"127.0.0.1:8080\""
+    );
+}
+
+#[test]
+fn protocols_of_other_builds_are_told_from_misspelt_ones() {
+    let text = route(PLAIN).replace("\"tcp\"", "\"mysql\"");
+    assert_eq!(
+        error_of(&text),
+        "gateway.toml:3: protocol `mysql` is not in this build, which has `tcp` only"
+    );
+    let text = route(PLAIN).replace("\"tcp\"", "\"udp\"");
+    assert_eq!(
+        error_of(&text),
+        "gateway.toml:3: protocol = \"udp\" is not one of tcp, mysql, obrpc"
+    );
+}
+
+#[test]
+fn names_and_addresses_are_unique() {
+    let other = route(PLAIN);
+    assert_eq!(
+        error_of(&format!("{}{other}", route(PLAIN))),
+        "gateway.toml:13: a route named \"web\" is already at line 2"
+    );
+    let other = other.replace("\"web\"", "\"api\"");
+    assert_eq!(
+        error_of(&format!("{}{other}", route(PLAIN))),
+        "gateway.toml:15: 127.0.0.1:8443 is already listened on by route \"web\" (line 4)"
+    );
+}
+
+#[test]
+fn addresses_are_read_or_refused() {
+    for (text, expected) in [
+        ("db.example:3306", Some("db.example:3306")),
+        ("[::1]:443", Some("[::1]:443")),
+        ("unix:/run/db.sock", Some("unix:/run/db.sock")),
+        ("db.example", None),
+        ("db.example:99999", None),
+        ("http://db:80", None),
+        (":80", None),
+        ("", None),
+    ] {
+        let parsed = ServerAddress::parse(text).ok().map(|a| a.to_string());
+        assert_eq!(parsed.as_deref(), expected, "{text}");
+    }
+    let text = route(PLAIN).replace("127.0.0.1:8443", "localhost:8443");
+    assert_eq!(
+        error_of(&text),
+        "gateway.toml:4: `localhost:8443` is neither ip:port nor unix:/path"
+    );
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gateway.toml");
+    let text = route(PLAIN)
+        .replace("127.0.0.1:8443", "unix:in.sock")
+        .replace("127.0.0.1:8080", "unix:/run/out.sock");
+    fs::write(&path, text).unwrap();
+    let plan = load(&path).unwrap();
+    let inside = crate::engine::Address::Unix(dir.path().join("in.sock"));
+    assert_eq!(plan.routes[0].listen, [inside]);
+    assert_eq!(
+        plan.routes[0].server.address.to_string(),
+        "unix:/run/out.sock"
+    );
+}
+
+#[test]
+fn passthrough_goes_with_an_open_server_side_only() {
+    let server = "[route.server]\naddress = \"127.0.0.1:8080\"\n";
+    let passthrough = format!("[route.client]\ntls = \"passthrough\"\n{server}");
+    plan_of(&route(&format!("{passthrough}tls = \"off\"\n")));
+    let reason = "cannot go with tls = \"passthrough\" in [route.client]: the client's TLS ends at \
+                  the server, and the gateway cannot verify what it does not open; say tls = \"off\" \
+                  in [route.server]";
+    for mode in ["verify-ca", "verify-full"] {
+        assert_eq!(
+            error_of(&route(&format!("{passthrough}tls = \"{mode}\"\n"))),
+            format!("gateway.toml:9: tls = \"{mode}\" in [route.server] {reason}")
+        );
+    }
+    assert_eq!(
+        error_of(&route(&passthrough)),
+        format!("gateway.toml:7: tls = \"verify-full\" in [route.server] {reason}")
+    );
+}
+
+#[test]
+fn tls_is_on_unless_off_is_said() {
+    let open = "[route.client]\ntls = \"off\"\n";
+    let server = "[route.server]\naddress = \"127.0.0.1:8080\"\n";
+    assert_eq!(
+        error_of(&route(server)),
+        "gateway.toml:1: tls = \"required\" needs cert and key"
+    );
+    assert_eq!(
+        error_of(&route(&format!("{open}{server}"))),
+        "gateway.toml:7: tls = \"verify-full\" needs ca: the authorities that may issue the \
+         server's certificate; say tls = \"off\" for a server without TLS"
+    );
+}
+
+#[test]
+fn keys_without_effect_are_errors() {
+    let server = "[route.server]\naddress = \"127.0.0.1:8080\"\ntls = \"off\"\n";
+    let cases = [
+        (
+            format!("[route.client]\ntls = \"off\"\ncert = \"a.pem\"\n{server}"),
+            "gateway.toml:7: cert has no effect with tls = \"off\"",
+        ),
+        (
+            format!("[route.client]\ntls = \"passthrough\"\nsuites = [\"A\"]\n{server}"),
+            "gateway.toml:7: suites has no effect with tls = \"passthrough\"",
+        ),
+        (
+            format!("[route.client]\ntls = \"off\"\n{server}server_name = \"db\"\n"),
+            "gateway.toml:10: server_name has no effect with tls = \"off\"",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(error_of(&route(&text)), expected);
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named_with_the_line() {
+    let extra = "[route.client]\ncert = \"server-cert.pem\"\nkey = \"server-key.pem\"\n";
+    assert_eq!(
+        error_of(&route(extra)),
+        "gateway.toml:6: server-cert.pem: No such file or directory (os error 2)"
+    );
+    assert_eq!(
+        error_of(&route(&extra.replace("server-cert.pem", "/dev/zero"))),
+        "gateway.toml:6: /dev/zero: larger than 1048576 bytes"
+    );
+    assert_eq!(
+        error_of(&route(&extra.replace("cert = \"server-cert.pem\"\n", ""))),
+        "gateway.toml:6: key needs cert, its certificate"
+    );
+    let missing = load(&PathBuf::from("no-such-dir/gateway.toml")).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "no-such-dir/gateway.toml: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn flags_are_judged_like_a_file() {
+    let leg = |flag| LegSource::empty(Place::Flag(flag));
+    let mut source = Source {
+        gateway: GatewaySource::default(),
+        routes: vec![RouteSource {
+            name: Some(Given::flag("--listen", "default".into())),
+            protocol: Some(Given::flag("--listen", "tcp".into())),
+            listen: vec![Given::flag("--listen", "127.0.0.1:0".into())],
+            client: leg("--client-tls"),
+            server: leg("--server-tls"),
+            ..RouteSource::empty(Place::Flag("--listen"))
+        }],
+        place: Place::Flag("--listen"),
+    };
+    let error = assemble(&source).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--client-tls: tls = \"required\" needs cert and key"
+    );
+    let route = &mut source.routes[0];
+    route.client.tls = Some(Given::flag("--client-tls", "off".into()));
+    route.server.tls = Some(Given::flag("--server-tls", "off".into()));
+    route.server.address = Some(Given::flag("--upstream", "localhost:80".into()));
+    let plan = assemble(&source).unwrap();
+    assert_eq!(plan.routes[0].server.address.to_string(), "localhost:80");
+}

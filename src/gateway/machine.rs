@@ -1,0 +1,66 @@
+//! What this machine offers to a gateway.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The AES instructions of this CPU, best first: `vaes512`, `vaes`, `aesni`, `armv8` or `none`.
+pub(crate) fn aes_kind() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("vaes") && has!("avx512f") {
+            return "vaes512";
+        }
+        if has!("vaes") {
+            return "vaes";
+        }
+        if has!("aes") {
+            return "aesni";
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("aes") {
+        return "armv8";
+    }
+    "none"
+}
+
+/// Raises the limit of open descriptors to what this process may have, and says how many that are.
+pub(crate) fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Where the kernel refuses, the old limit stays, which is read back here.
+    let _ = setrlimit(Resource::Nofile, raised);
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
+}
+
+/// Client connections for which `descriptors` suffice in a process of `workers` engines.
+pub(crate) fn connections_max(descriptors: usize, workers: usize) -> usize {
+    let reserved = RESERVED_PER_PROCESS + workers.saturating_mul(RESERVED_PER_WORKER);
+    (descriptors.saturating_sub(reserved) / DESCRIPTORS_PER_CONNECTION).max(1)
+}
+
+/// A connection of a client and the one to its server.
+const DESCRIPTORS_PER_CONNECTION: usize = 2;
+
+/// Standard streams, signals, the resolver's sockets, files read at a reload.
+const RESERVED_PER_PROCESS: usize = 64;
+
+/// Ring, waker, listeners, and sockets that are closing while new ones come.
+const RESERVED_PER_WORKER: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_rest() {
+        assert_eq!(connections_max(20_000, 2), (20_000 - 64 - 128) / 2);
+        assert_eq!(connections_max(64, 8), 1);
+    }
+}

@@ -1,0 +1,18 @@
+//! `sealwire gateway`: TLS in front of, or on the way to, servers and clients that cannot change.
+//!
+//! The supervisor (main thread) loads configurations and answers signals; workers, one engine each, serve
+//! connections; a few threads resolve names; one writes the log.
+
+pub(crate) mod config;
+mod counters;
+pub(crate) mod log;
+pub(crate) mod machine;
+mod report;
+mod resolver;
+mod service;
+mod session;
+mod sessions;
+mod supervisor;
+mod worker;
+
+pub(crate) use supervisor::run;

@@ -1,0 +1,161 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::counters::Slot;
+use super::service::RouteState;
+use crate::engine::{Address, ConnId, PeerAddress};
+
+/// One connection of a client with the one to its server.
+pub(super) struct Session {
+    pub(super) state: Arc<RouteState>,
+    pub(super) peer: PeerAddress,
+    pub(super) phase: Phase,
+    pub(super) client: Leg,
+    pub(super) server: Leg,
+    pub(super) targets: Targets,
+    /// The session's part of the bounds of its route and of the gateway.
+    pub(super) _slots: [Slot; 2],
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The client's handshake is under way.
+    Handshake,
+    /// The server's name is being resolved.
+    Resolving,
+    /// The server is being connected to, its handshake included.
+    Connecting,
+    /// Bytes go both ways.
+    Relaying,
+    /// Both ends are being closed.
+    Ending,
+}
+
+/// One of the two connections of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leg {
+    /// Its connection; `None` before it is made and after it is closed.
+    pub(super) id: Option<ConnId>,
+    /// Its peer has ended its side of the stream.
+    pub(super) is_ended: bool,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Server,
+}
+
+/// The addresses of a server that are still to be tried.
+#[derive(Default)]
+pub(super) struct Targets {
+    fixed: Option<Address>,
+    named: Option<Arc<[SocketAddr]>>,
+    next: usize,
+    /// What an earlier resolution gave; all of it was tried.
+    tried: Option<Arc<[SocketAddr]>>,
+}
+
+impl Session {
+    pub(super) fn leg(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = ConnId> + use<> {
+        self.client.id.into_iter().chain(self.server.id)
+    }
+
+    pub(super) fn server_name(&self) -> String {
+        self.state.route.server.address.to_string()
+    }
+}
+
+impl Side {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+impl Targets {
+    pub(super) fn set_fixed(&mut self, address: Address) {
+        self.fixed = Some(address);
+    }
+
+    /// Takes the addresses of a name; those of an earlier call are not given out again.
+    pub(super) fn set_named(&mut self, addresses: Arc<[SocketAddr]>) {
+        self.tried = self.named.replace(addresses);
+        self.next = 0;
+    }
+
+    /// True once [`Targets::set_named`] was called twice.
+    pub(super) fn is_second(&self) -> bool {
+        self.tried.is_some()
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Address> {
+        if let Some(address) = self.fixed.take() {
+            return Some(address);
+        }
+        let named = self.named.as_deref()?;
+        let tried = self.tried.as_deref().unwrap_or_default();
+        let offset = named[self.next..].iter().position(|a| !tried.contains(a))?;
+        let address = named[self.next + offset];
+        self.next += offset + 1;
+        Some(Address::Ip(address))
+    }
+}
+
+/// What an engine keeps for each connection: the key of its session and its side.
+pub(super) fn to_user_data(key: usize, side: Side) -> u64 {
+    (key as u64) << 1 | u64::from(side == Side::Server)
+}
+
+/// The inverse of [`to_user_data`].
+pub(super) fn from_user_data(user_data: u64) -> (usize, Side) {
+    let side = match user_data & 1 {
+        0 => Side::Client,
+        _ => Side::Server,
+    };
+    ((user_data >> 1) as usize, side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(last: &[u8]) -> Arc<[SocketAddr]> {
+        last.iter().map(|n| ([10, 0, 0, *n], 1).into()).collect()
+    }
+
+    fn drain(targets: &mut Targets) -> Vec<String> {
+        std::iter::from_fn(|| targets.pop())
+            .map(|address| address.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn every_address_is_tried_once_in_order() {
+        let mut targets = Targets::default();
+        targets.set_named(addresses(&[1, 2]));
+        assert!(!targets.is_second());
+        assert_eq!(drain(&mut targets), ["10.0.0.1:1", "10.0.0.2:1"]);
+        targets.set_named(addresses(&[2, 3, 1, 4]));
+        assert!(targets.is_second());
+        assert_eq!(drain(&mut targets), ["10.0.0.3:1", "10.0.0.4:1"]);
+    }
+
+    #[test]
+    fn user_data_goes_there_and_back() {
+        for side in [Side::Client, Side::Server] {
+            assert_eq!(from_user_data(to_user_data(12_345, side)), (12_345, side));
+        }
+    }
+}

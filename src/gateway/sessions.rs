@@ -1,0 +1,434 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::config::{ClientTls, HostPort, ServerAddress, ServerTls};
+use super::counters::{Gauge, Shard, Slot};
+use super::report::{self, Refusals};
+use super::resolver::{Answer, Names, Reply};
+use super::service::RouteState;
+use super::session::{Leg, Phase, Session, Side, Targets, from_user_data, to_user_data};
+use crate::conn::Connection;
+use crate::engine::{ConnId, Engine, Event, PeerAddress, RelayState, Stage};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The sessions of one worker.
+///
+/// A session is made by [`Sessions::accepted`], goes through the phases of [`Phase`] as events come, and is
+/// gone when both of its connections are closed.
+pub(super) struct Sessions {
+    worker: usize,
+    slab: Slab<Session>,
+    names: Names,
+    /// Makes the way by which answers of the resolver come back to [`Sessions::resolved`].
+    reply: Box<dyn Fn() -> Reply>,
+    /// Sessions that wait for a name; some may have ended meanwhile.
+    waiting: HashMap<HostPort, Vec<usize>>,
+    open: Arc<Gauge>,
+    refusals: Refusals,
+}
+
+impl Sessions {
+    pub(super) fn new(
+        worker: usize,
+        names: Names,
+        reply: Box<dyn Fn() -> Reply>,
+        open: Arc<Gauge>,
+    ) -> Self {
+        Self {
+            worker,
+            slab: Slab::new(),
+            names,
+            reply,
+            waiting: HashMap::new(),
+            open,
+            refusals: Refusals::default(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// Lets a connection in, or refuses it where a bound is reached.
+    pub(super) fn accepted(
+        &mut self,
+        engine: &mut Engine,
+        id: ConnId,
+        peer: PeerAddress,
+        state: &Arc<RouteState>,
+        connections_max: usize,
+    ) {
+        let slots = match self.enter(state, connections_max) {
+            Ok(slots) => slots,
+            Err(error) => {
+                engine.abort(id);
+                self.shard(state).count_failure(error.kind().class());
+                return self
+                    .refusals
+                    .report(engine.now().monotonic, peer, state, &error);
+            }
+        };
+        self.shard(state).connections.fetch_add(1, Relaxed);
+        let conn = match &state.route.client.tls {
+            ClientTls::Off | ClientTls::Passthrough => Connection::plain(),
+            ClientTls::Required { config, .. } => Connection::server(config, engine.now()),
+        };
+        let key = self.slab.insert(Session {
+            state: state.clone(),
+            peer,
+            phase: Phase::Handshake,
+            client: Leg {
+                id: Some(id),
+                is_ended: false,
+            },
+            server: Leg::default(),
+            targets: Targets::default(),
+            _slots: slots,
+        });
+        engine.start(id, conn, to_user_data(key, Side::Client));
+    }
+
+    /// Takes an event of a connection.
+    pub(super) fn handle(&mut self, engine: &mut Engine, event: Event) {
+        match event {
+            Event::Connected { id } => match self.find(engine, id) {
+                (key, Side::Client) => self.client_ready(engine, key, id),
+                (key, Side::Server) => self.server_ready(engine, key),
+            },
+            Event::Readable { id } => {
+                let (key, side) = self.find(engine, id);
+                self.relay(engine, key, side);
+            }
+            Event::Writable { id } => {
+                let (key, side) = self.find(engine, id);
+                self.resume(engine, key, side.other());
+            }
+            Event::PeerClosed { id } => {
+                let (key, side) = self.find(engine, id);
+                self.peer_closed(engine, key, side);
+            }
+            Event::Timer { id } => {
+                let (key, _) = self.find(engine, id);
+                self.timer(engine, key);
+            }
+            Event::Closed { id, error, stage } => {
+                let (key, side) = self.find(engine, id);
+                self.closed(engine, key, side, error, stage);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes an answer of the resolver.
+    pub(super) fn resolved(&mut self, engine: &mut Engine, answer: &Answer) {
+        self.names.learn(answer, engine.now().monotonic);
+        for key in self.waiting.remove(&answer.name).unwrap_or_default() {
+            let Some(session) = self.slab.get_mut(key) else {
+                continue;
+            };
+            let is_waiting = session.phase == Phase::Resolving
+                && matches!(&session.state.route.server.address,
+                    ServerAddress::Named(name) if *name == answer.name);
+            if !is_waiting {
+                continue;
+            }
+            match &answer.result {
+                Ok(addresses) => {
+                    session.targets.set_named(addresses.clone());
+                    self.connect(engine, key, None);
+                }
+                Err(error) => self.unreachable(engine, key, error),
+            }
+        }
+    }
+
+    /// Ends every session at once.
+    pub(super) fn abort_all(&mut self, engine: &mut Engine) {
+        for (_, session) in &mut self.slab {
+            session.phase = Phase::Ending;
+            session.ids().for_each(|id| engine.abort(id));
+        }
+    }
+
+    fn enter(&self, state: &RouteState, connections_max: usize) -> Result<[Slot; 2]> {
+        let full = |max: usize, whose: &str| {
+            let text = format!("all {max} connections of the {whose} are open");
+            Error::new(ErrorKind::Limit, text)
+        };
+        let route_max = state.route.connections_max;
+        let ours = self.open.enter(connections_max);
+        let ours = ours.ok_or_else(|| full(connections_max, "gateway"))?;
+        let routes = state.counters.open.enter(route_max);
+        let routes = routes.ok_or_else(|| full(route_max, "route"))?;
+        Ok([ours, routes])
+    }
+
+    fn find(&self, engine: &Engine, id: ConnId) -> (usize, Side) {
+        from_user_data(engine.user_data(id))
+    }
+
+    fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {
+        state.counters.shard(self.worker)
+    }
+
+    /// The client's side is in use: the server's side is begun. Until that is in use nothing is read here.
+    fn client_ready(&mut self, engine: &mut Engine, key: usize, id: ConnId) {
+        engine.set_reading(id, false);
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        if session.phase != Phase::Handshake {
+            return;
+        }
+        let name = match &session.state.route.server.address {
+            ServerAddress::Fixed(address) => {
+                session.targets.set_fixed(address.clone());
+                return self.connect(engine, key, None);
+            }
+            ServerAddress::Named(name) => name.clone(),
+        };
+        let now = engine.now().monotonic;
+        match self.names.lookup(&name, now, &self.reply) {
+            Ok(Some(addresses)) => {
+                session.targets.set_named(addresses);
+                self.connect(engine, key, None);
+            }
+            Ok(None) => self.await_name(engine, key, name),
+            Err(error) => self.unreachable(engine, key, &error),
+        }
+    }
+
+    fn await_name(&mut self, engine: &mut Engine, key: usize, name: HostPort) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        session.phase = Phase::Resolving;
+        let deadline = engine
+            .now()
+            .monotonic
+            .after(session.state.route.connect_timeout);
+        if let Some(id) = session.client.id {
+            engine.set_timer(id, Some(deadline));
+        }
+        self.waiting.entry(name).or_default().push(key);
+    }
+
+    /// Tries the next address of the server; `last` is how the one before failed.
+    fn connect(&mut self, engine: &mut Engine, key: usize, mut last: Option<Error>) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        session.phase = Phase::Connecting;
+        let route = session.state.route.clone();
+        while let Some(address) = session.targets.pop() {
+            let connected = server_connection(&route.server.tls, engine).and_then(|conn| {
+                let user_data = to_user_data(key, Side::Server);
+                let socket = &route.server.socket;
+                engine.connect(&address, conn, socket, route.connect_timeout, user_data)
+            });
+            match connected {
+                Ok(id) => {
+                    session.server.id = Some(id);
+                    return;
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        if let ServerAddress::Named(name) = &route.server.address {
+            let now = engine.now().monotonic;
+            let is_second = session.targets.is_second();
+            if !is_second && self.names.refresh(name, now, &self.reply) {
+                return self.await_name(engine, key, name.clone());
+            }
+        }
+        let none = || Error::new(ErrorKind::Io, "no address is left to try");
+        self.unreachable(engine, key, &last.unwrap_or_else(none));
+    }
+
+    fn server_ready(&mut self, engine: &mut Engine, key: usize) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        if session.phase != Phase::Connecting {
+            return;
+        }
+        session.phase = Phase::Relaying;
+        report::opened(session);
+        let (Some(client), Some(server)) = (session.client.id, session.server.id) else {
+            return;
+        };
+        let idle = session.state.route.idle_timeout;
+        let deadline = idle.map(|idle| engine.now().monotonic.after(idle));
+        engine.set_timer(client, deadline);
+        engine.set_reading(client, true);
+        if session.client.is_ended {
+            engine.shutdown(server);
+        }
+    }
+
+    /// Moves what `from` has to say to the other side.
+    fn relay(&mut self, engine: &mut Engine, key: usize, from: Side) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        if session.phase != Phase::Relaying {
+            return;
+        }
+        let (Some(source), Some(sink)) = (session.leg(from).id, session.leg(from.other()).id)
+        else {
+            return;
+        };
+        let relayed = engine.relay(source, sink);
+        if relayed.state == RelayState::SinkFull {
+            engine.set_reading(source, false);
+        }
+        let shard = session.state.counters.shard(self.worker);
+        let bytes = match from {
+            Side::Client => &shard.to_server_bytes,
+            Side::Server => &shard.to_client_bytes,
+        };
+        bytes.fetch_add(relayed.bytes as u64, Relaxed);
+    }
+
+    /// The sink of `from` has room again.
+    fn resume(&mut self, engine: &mut Engine, key: usize, from: Side) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        if session.phase != Phase::Relaying {
+            return;
+        }
+        if let Some(source) = session.leg(from).id {
+            engine.set_reading(source, true);
+            self.relay(engine, key, from);
+        }
+    }
+
+    /// The stream of `side` has ended; so does the one that continues it. When both have, so does the session.
+    fn peer_closed(&mut self, engine: &mut Engine, key: usize, side: Side) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        session.leg(side).is_ended = true;
+        if session.phase != Phase::Relaying {
+            return;
+        }
+        if session.leg(side.other()).is_ended {
+            session.phase = Phase::Ending;
+            session.ids().for_each(|id| engine.close(id));
+        } else if let Some(id) = session.leg(side.other()).id {
+            engine.shutdown(id);
+        }
+    }
+
+    fn timer(&mut self, engine: &mut Engine, key: usize) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        match session.phase {
+            Phase::Resolving => {
+                let wait = session.state.route.connect_timeout.as_millis();
+                let text = format!("resolve {}: no answer in {wait} ms", session.server_name());
+                self.unreachable(engine, key, &Error::new(ErrorKind::Timeout, text));
+            }
+            Phase::Relaying => self.check_idle(engine, key),
+            Phase::Handshake | Phase::Connecting | Phase::Ending => {}
+        }
+    }
+
+    fn check_idle(&mut self, engine: &mut Engine, key: usize) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        let (Some(idle), Some(client)) = (session.state.route.idle_timeout, session.client.id)
+        else {
+            return;
+        };
+        let active = session.ids().map(|id| engine.last_activity(id)).max();
+        let due = active.unwrap_or_default().after(idle);
+        if engine.now().monotonic < due {
+            return engine.set_timer(client, Some(due));
+        }
+        let text = format!("no byte in either direction for {} s", idle.as_secs());
+        let error = Error::new(ErrorKind::Timeout, text);
+        self.count_failure(key, &error);
+        if let Some(session) = self.slab.get_mut(key) {
+            report::session_failed(session, Side::Client, &error);
+            session.phase = Phase::Ending;
+            session.ids().for_each(|id| engine.close(id));
+        }
+    }
+
+    fn closed(
+        &mut self,
+        engine: &mut Engine,
+        key: usize,
+        side: Side,
+        error: Option<Error>,
+        stage: Stage,
+    ) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        session.leg(side).id = None;
+        let was_connecting = session.phase == Phase::Connecting && side == Side::Server;
+        if was_connecting && stage == Stage::Connect {
+            return self.connect(engine, key, error);
+        }
+        if session.phase != Phase::Ending {
+            let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
+            let error = error.unwrap_or_else(ended);
+            match (side, stage) {
+                (_, Stage::Established) => report::session_failed(session, side, &error),
+                _ => report::handshake_failed(session, side, &error),
+            }
+            self.count_failure(key, &error);
+            self.abort(engine, key);
+        }
+        self.forget_if_closed(key);
+    }
+
+    /// No address of the server is in use: the client is told by a reset, since there is no answer to give.
+    fn unreachable(&mut self, engine: &mut Engine, key: usize, error: &Error) {
+        if let Some(session) = self.slab.get(key) {
+            report::server_unreachable(session, error);
+            self.count_failure(key, error);
+            self.abort(engine, key);
+            self.forget_if_closed(key);
+        }
+    }
+
+    fn abort(&mut self, engine: &mut Engine, key: usize) {
+        if let Some(session) = self.slab.get_mut(key) {
+            session.phase = Phase::Ending;
+            session.ids().for_each(|id| engine.abort(id));
+        }
+    }
+
+    fn forget_if_closed(&mut self, key: usize) {
+        let session = self.slab.get(key);
+        if session.is_some_and(|session| session.ids().next().is_none()) {
+            report::closed(&self.slab.remove(key));
+        }
+    }
+
+    fn count_failure(&self, key: usize, error: &Error) {
+        if let Some(session) = self.slab.get(key) {
+            self.shard(&session.state)
+                .count_failure(error.kind().class());
+        }
+    }
+}
+
+fn server_connection(tls: &ServerTls, engine: &mut Engine) -> Result<Connection> {
+    match tls {
+        ServerTls::Off => Ok(Connection::plain()),
+        ServerTls::Verify { config, name, .. } => {
+            Connection::client(config, name, engine.now(), engine.pools())
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! rustls connections: the handshake, and the record path that leaves records to rustls.
+//!
+//! This is the only file that names rustls' connection types. rustls is fed one record at a time, so that when
+//! the handshake ends nothing behind it has been touched: the rest of the input still is as it arrived, and
+//! either record path can take over.
+
+use std::sync::Arc;
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::kernel::KernelConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+
+use super::config::{ClientConfig, RecordPath, ServerConfig, Version};
+use super::record::{InPlaceRecords, KeySchedule, Opened, Protocol, Records, TrafficKeys};
+use super::{Facts, call, failure, suites};
+use crate::buf::{BufPool, SendQueue};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::time::Now;
+
+/// A handshake under way.
+pub(crate) struct Handshake {
+    rustls: Rustls,
+    /// Bytes that rustls has begun to read and not let go of.
+    carry: Vec<u8>,
+    records: RecordPath,
+    server_name: Option<String>,
+}
+
+enum Rustls {
+    Client(UnbufferedClientConnection),
+    Server(UnbufferedServerConnection),
+}
+
+impl Handshake {
+    pub(crate) fn client(
+        config: &ClientConfig,
+        name: &ServerName<'static>,
+        now: Now,
+    ) -> Result<Self> {
+        call::begin(now);
+        let rustls = UnbufferedClientConnection::new(Arc::clone(config.rustls()), name.clone())
+            .map_err(|error| failure::describe(error, failure::Peer::Server))?;
+        Ok(Self::new(Rustls::Client(rustls), config.records()))
+    }
+
+    pub(crate) fn server(config: &ServerConfig, now: Now) -> Result<Self> {
+        call::begin(now);
+        let rustls = UnbufferedServerConnection::new(Arc::clone(config.rustls()))
+            .map_err(|error| failure::describe(error, failure::Peer::Client))?;
+        Ok(Self::new(Rustls::Server(rustls), config.records()))
+    }
+
+    fn new(rustls: Rustls, records: RecordPath) -> Self {
+        Self {
+            rustls,
+            carry: Vec::new(),
+            records,
+            server_name: None,
+        }
+    }
+
+    /// Feeds one whole record, or nothing for a client to begin. What is to be sent is queued, also where the
+    /// result is an error: the alert.
+    pub(crate) fn advance(
+        &mut self,
+        now: Now,
+        record: &[u8],
+        out: &mut SendQueue,
+        pool: &mut BufPool,
+    ) -> Result<()> {
+        call::begin(now);
+        self.carry.extend_from_slice(record);
+        let (carry, mut early) = (&mut self.carry, Vec::new());
+        let driven = match &mut self.rustls {
+            Rustls::Client(client) => drive(client, carry, &mut early, out, pool),
+            Rustls::Server(server) => drive(server, carry, &mut early, out, pool),
+        };
+        let_go(carry, driven.discard);
+        self.server_name = call::take_server_name().or(self.server_name.take());
+        driven
+            .result
+            .map_err(|error| failure::describe(error, self.rustls.peer()))?;
+        if driven.peer_closed {
+            return Err(Error::new(
+                ErrorKind::Truncated,
+                "peer ended TLS in mid-handshake",
+            ));
+        }
+        if !early.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "data before the end of the handshake",
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        !self.rustls.common().is_handshaking()
+    }
+
+    /// Hands the connection to its record path. Only called when [`Handshake::is_done`].
+    pub(crate) fn finish(self) -> Result<(Facts, Box<dyn Records>)> {
+        let facts = self.rustls.facts(self.server_name)?;
+        let records: Box<dyn Records> = match (self.records, self.rustls) {
+            (RecordPath::Rustls, Rustls::Client(client)) => Box::new(RustlsRecords::new(client)),
+            (RecordPath::Rustls, Rustls::Server(server)) => Box::new(RustlsRecords::new(server)),
+            (RecordPath::InPlace, Rustls::Client(client)) => {
+                let (secrets, kernel) = client
+                    .dangerous_into_kernel_connection()
+                    .map_err(|error| failure::describe(error, failure::Peer::Server))?;
+                in_place(secrets, kernel, facts.version, true)?
+            }
+            (RecordPath::InPlace, Rustls::Server(server)) => {
+                let (secrets, kernel) = server
+                    .dangerous_into_kernel_connection()
+                    .map_err(|error| failure::describe(error, failure::Peer::Client))?;
+                in_place(secrets, kernel, facts.version, false)?
+            }
+        };
+        Ok((facts, records))
+    }
+}
+
+/// The two unbuffered connection types of rustls, which share no trait of its own.
+trait Unbuffered: Send {
+    type Data;
+
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn common(&self) -> &CommonState;
+    fn peer(&self) -> failure::Peer;
+}
+
+/// What one record did to a connection.
+struct Driven {
+    /// Bytes at the front of the input that rustls has let go of. It must be given the others again.
+    discard: usize,
+    peer_closed: bool,
+    result: Result<(), rustls::Error>,
+}
+
+/// Drives rustls until it needs another record, or until the handshake has ended: what follows it belongs to the
+/// record path. Data goes to `plain`; the alert of an error is queued.
+fn drive<C: Unbuffered>(
+    conn: &mut C,
+    input: &mut [u8],
+    plain: &mut Vec<u8>,
+    out: &mut SendQueue,
+    pool: &mut BufPool,
+) -> Driven {
+    let mut driven = Driven {
+        discard: 0,
+        peer_closed: false,
+        result: Ok(()),
+    };
+    loop {
+        let input = input.get_mut(driven.discard..).unwrap_or_default();
+        let UnbufferedStatus { discard, state } = conn.process(input);
+        let goes_on = match state {
+            Ok(ConnectionState::EncodeTlsData(encode)) => {
+                queue_encoded(encode, out, pool);
+                driven.result.is_ok() || conn.common().wants_write()
+            }
+            Ok(ConnectionState::TransmitTlsData(transmit)) => {
+                transmit.done();
+                driven.result.is_ok() && conn.common().is_handshaking()
+            }
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(Ok(record)) = traffic.next_record() {
+                    plain.extend_from_slice(record.payload);
+                }
+                false
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                driven.peer_closed = true;
+                true
+            }
+            // rustls does not remember a fatal error: asked again it gives the alert, and asked once more it
+            // would read on.
+            Err(error) if driven.result.is_ok() => {
+                driven.result = Err(error);
+                conn.common().wants_write()
+            }
+            _ => false,
+        };
+        driven.discard += discard;
+        if !goes_on {
+            return driven;
+        }
+    }
+}
+
+/// Queues what rustls encoded: a record, which a send buffer always has room for.
+fn queue_encoded<Data>(
+    mut encode: EncodeTlsData<'_, Data>,
+    out: &mut SendQueue,
+    pool: &mut BufPool,
+) {
+    let record_len_max = limits::RECORD_PLAIN_LEN_MAX + limits::RECORD_OVERHEAD_MAX;
+    if let Ok(len) = encode.encode(out.spare(record_len_max, pool)) {
+        out.commit(len);
+    }
+}
+
+fn in_place<Data: 'static>(
+    secrets: rustls::ExtractedSecrets,
+    kernel: KernelConnection<Data>,
+    version: Version,
+    is_client: bool,
+) -> Result<Box<dyn Records>>
+where
+    KernelConnection<Data>: KeySchedule,
+{
+    let protocol = version.protocol();
+    let send = TrafficKeys::new(protocol, secrets.tx)?;
+    let receive = TrafficKeys::new(protocol, secrets.rx)?;
+    Ok(Box::new(match protocol {
+        Protocol::Tls12 => InPlaceRecords::tls12(send, receive, is_client),
+        Protocol::Tls13 => InPlaceRecords::tls13(send, receive, Box::new(kernel)),
+    }))
+}
+
+impl Rustls {
+    fn common(&self) -> &CommonState {
+        match self {
+            Self::Client(client) => client,
+            Self::Server(server) => server,
+        }
+    }
+
+    fn peer(&self) -> failure::Peer {
+        match self {
+            Self::Client(_) => failure::Peer::Server,
+            Self::Server(_) => failure::Peer::Client,
+        }
+    }
+
+    fn facts(&self, server_name: Option<String>) -> Result<Facts> {
+        let common = self.common();
+        let version = match common.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => Version::Tls12,
+            Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "a handshake without a version",
+                ));
+            }
+        };
+        let chain = common.peer_certificates().unwrap_or_default();
+        Ok(Facts {
+            version,
+            suite: common
+                .negotiated_cipher_suite()
+                .map_or("", |suite| suites::name(suite.suite())),
+            group: common
+                .negotiated_key_exchange_group()
+                .map_or("", |group| suites::group_name(group.name())),
+            resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
+            server_name,
+            peer_chain: chain
+                .iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+        })
+    }
+}
+
+/// The record path that leaves records to rustls: the conservative choice, and the other path's oracle.
+///
+/// A KeyUpdate that the peer requests is answered in front of the next data that is sent, which is when
+/// RFC 8446 section 4.6.3 demands it.
+struct RustlsRecords<C> {
+    rustls: Box<C>,
+    /// Bytes that rustls has begun to read and not let go of.
+    carry: Vec<u8>,
+    plain: Vec<u8>,
+    gathered: Vec<u8>,
+}
+
+impl<C: Unbuffered> RustlsRecords<C> {
+    fn new(rustls: C) -> Self {
+        Self {
+            rustls: Box::new(rustls),
+            carry: Vec::new(),
+            plain: Vec::new(),
+            gathered: Vec::new(),
+        }
+    }
+
+    /// Calls `act` once rustls is ready to send, with what it had queued before in front.
+    fn with_traffic<T>(
+        &mut self,
+        out: &mut SendQueue,
+        pool: &mut BufPool,
+        act: impl FnOnce(WriteTraffic<'_, C::Data>, &mut SendQueue, &mut BufPool) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let UnbufferedStatus { discard, state } = self.rustls.process(&mut self.carry);
+            match state {
+                Ok(ConnectionState::EncodeTlsData(encode)) => queue_encoded(encode, out, pool),
+                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+                Ok(ConnectionState::WriteTraffic(traffic)) => return act(traffic, out, pool),
+                _ => return Err(Error::new(ErrorKind::Internal, "rustls cannot send")),
+            }
+            let_go(&mut self.carry, discard);
+        }
+    }
+
+    fn encrypt(&mut self, plain: &[u8], out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        for chunk in plain.chunks(limits::RECORD_PLAIN_LEN_MAX) {
+            self.with_traffic(out, pool, |mut traffic, out, pool| {
+                seal_chunk(&mut traffic, chunk, out, pool)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn encrypt_gathered(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let result = self.encrypt(&gathered, out, pool);
+        gathered.clear();
+        self.gathered = gathered;
+        result
+    }
+}
+
+impl<C: Unbuffered> Records for RustlsRecords<C> {
+    fn open(
+        &mut self,
+        record: &mut [u8],
+        out: &mut SendQueue,
+        pool: &mut BufPool,
+    ) -> Result<Opened> {
+        self.plain.clear();
+        let driven = if self.carry.is_empty() {
+            let driven = drive(&mut *self.rustls, record, &mut self.plain, out, pool);
+            self.carry
+                .extend_from_slice(record.get(driven.discard..).unwrap_or_default());
+            driven
+        } else {
+            self.carry.extend_from_slice(record);
+            let driven = drive(
+                &mut *self.rustls,
+                &mut self.carry,
+                &mut self.plain,
+                out,
+                pool,
+            );
+            let_go(&mut self.carry, driven.discard);
+            driven
+        };
+        driven
+            .result
+            .map_err(|error| failure::describe(error, self.rustls.peer()))?;
+        match (driven.peer_closed, self.plain.is_empty()) {
+            (true, _) => Ok(Opened::Closed),
+            (false, true) => Ok(Opened::Nothing),
+            (false, false) => Ok(Opened::Held),
+        }
+    }
+
+    fn held(&self) -> &[u8] {
+        &self.plain
+    }
+
+    fn write(&mut self, plain: &[u8], out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        let is_short = plain.len() < limits::SEAL_DIRECT_LEN_MIN;
+        if !is_short || self.gathered.len() + plain.len() > limits::RECORD_PLAIN_LEN_MAX {
+            self.encrypt_gathered(out, pool)?;
+        }
+        if is_short {
+            self.gathered.extend_from_slice(plain);
+            return Ok(());
+        }
+        self.encrypt(plain, out, pool)
+    }
+
+    fn seal(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        self.encrypt_gathered(out, pool)
+    }
+
+    fn gathered(&self) -> usize {
+        self.gathered.len()
+    }
+
+    fn close(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        self.encrypt_gathered(out, pool)?;
+        self.with_traffic(out, pool, |mut traffic, out, pool| {
+            queue_sized(out, pool, CLOSE_NOTIFY_LEN, |spare| {
+                traffic.queue_close_notify(spare)
+            })
+        })
+    }
+
+    fn refresh(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        self.encrypt_gathered(out, pool)?;
+        if self.rustls.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return Ok(());
+        }
+        let peer = self.rustls.peer();
+        self.with_traffic(out, pool, |traffic, _, _| {
+            traffic
+                .refresh_traffic_keys()
+                .map_err(|error| failure::describe(error, peer))
+        })?;
+        self.with_traffic(out, pool, |_, _, _| Ok(()))
+    }
+}
+
+fn seal_chunk<Data>(
+    traffic: &mut WriteTraffic<'_, Data>,
+    chunk: &[u8],
+    out: &mut SendQueue,
+    pool: &mut BufPool,
+) -> Result<()> {
+    let len = chunk.len() + limits::RECORD_OVERHEAD_MAX;
+    queue_sized(out, pool, len, |spare| traffic.encrypt(chunk, spare))
+}
+
+/// Queues what `seal` writes, with more memory where `len` bytes were not enough: a KeyUpdate may come first.
+fn queue_sized(
+    out: &mut SendQueue,
+    pool: &mut BufPool,
+    mut len: usize,
+    mut seal: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<()> {
+    loop {
+        match seal(out.spare(len, pool)) {
+            Ok(sealed_len) => {
+                out.commit(sealed_len);
+                return Ok(());
+            }
+            Err(EncryptError::InsufficientSize(short)) if len < short.required_size => {
+                len = short.required_size;
+            }
+            Err(EncryptError::InsufficientSize(_)) => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "a record larger than a send buffer",
+                ));
+            }
+            Err(EncryptError::EncryptExhausted) => {
+                return Err(Error::new(
+                    ErrorKind::Limit,
+                    "the key has protected as many records as it may; connect again",
+                ));
+            }
+        }
+    }
+}
+
+/// Drops the first `len` bytes, and the memory where nothing is left.
+fn let_go(carry: &mut Vec<u8>, len: usize) {
+    if len >= carry.len() {
+        *carry = Vec::new();
+        return;
+    }
+    carry.drain(..len);
+}
+
+impl Unbuffered for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn peer(&self) -> failure::Peer {
+        failure::Peer::Server
+    }
+}
+
+impl Unbuffered for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn peer(&self) -> failure::Peer {
+        failure::Peer::Client
+    }
+}
+
+impl KeySchedule for KernelConnection<ClientConnectionData> {
+    fn next_send_keys(&mut self) -> Result<TrafficKeys> {
+        next_keys(self.update_tx_secret())
+    }
+
+    fn next_receive_keys(&mut self) -> Result<TrafficKeys> {
+        next_keys(self.update_rx_secret())
+    }
+
+    fn take_ticket(&mut self, body: &[u8]) -> Result<()> {
+        self.handle_new_session_ticket(body)
+            .map_err(|error| failure::describe(error, failure::Peer::Server))
+    }
+}
+
+impl KeySchedule for KernelConnection<ServerConnectionData> {
+    fn next_send_keys(&mut self) -> Result<TrafficKeys> {
+        next_keys(self.update_tx_secret())
+    }
+
+    fn next_receive_keys(&mut self) -> Result<TrafficKeys> {
+        next_keys(self.update_rx_secret())
+    }
+
+    fn take_ticket(&mut self, _body: &[u8]) -> Result<()> {
+        Err(Error::new(
+            ErrorKind::TlsProtocol,
+            "client sent a NewSessionTicket",
+        ))
+    }
+}
+
+/// Keys after a KeyUpdate, which only TLS 1.3 knows.
+fn next_keys(
+    secrets: Result<(u64, rustls::ConnectionTrafficSecrets), rustls::Error>,
+) -> Result<TrafficKeys> {
+    let secrets = secrets.map_err(|error| {
+        Error::new(
+            ErrorKind::Internal,
+            format!("the next keys cannot be made: {error}"),
+        )
+    })?;
+    TrafficKeys::new(Protocol::Tls13, secrets)
+}
+
+/// A sealed close_notify, in bytes: at most that of TLS 1.2 with AES-GCM.
+const CLOSE_NOTIFY_LEN: usize = 2 + limits::RECORD_OVERHEAD_MAX;
