@@ -1,9 +1,24 @@
 //! What an engine asks of the machine: io_uring, epoll through mio, or the simulator.
 //!
 //! A back end owns the descriptors and everything that the kernel may touch: a buffer given to
-//! [`Backend::send`] and a [`Lease`] come back by a [`Completion`], never earlier. It reports what happened and
-//! decides nothing: short sends, ended multishots and exhausted buffers are the engine's to answer, so that the
-//! answers are tested under the simulator.
+//! [`Backend::send`] and a [`Lease`] come back by a [`Completion`], never earlier. It reports what
+//! happened and decides nothing: short sends, ended multishots and exhausted buffers are the
+//! engine's to answer, so that the answers are tested under the simulator.
+//!
+//! Every operation is answered exactly once, whatever happens to it:
+//!
+//! | call | answer |
+//! |---|---|
+//! | `accept` | any number of `Accepted`, then `AcceptFailed` where it ended by itself |
+//! | `accept_stop` | the `Accepted` of every connection that the kernel had completed, then `AcceptStopped` |
+//! | `connect` | `Connected` |
+//! | `recv` | any number of `Received` with `more`, then one end notice |
+//! | `send` | `Sent` |
+//! | `close` | `Sent` where a send was under way, then `Closed`, and nothing else |
+//!
+//! The end notice of a receive is one of `Received` without `more`, `Eof`, `RecvStarved`,
+//! `RecvFailed` and `RecvStopped`. After `recv_stop` it is `RecvStopped`, unless the stream had ended
+//! or failed before: then it is `Eof` or `RecvFailed`. No receive has two end notices.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +34,11 @@ use crate::time::Now;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketKey(pub u32);
 
-/// The operations of one machine. Nothing reaches the kernel before [`Backend::wait`].
+/// The operations of one machine. What `accept`, `recv`, `send`, `shutdown` and `close` ask for is
+/// done by the next [`Backend::wait`], so that it travels in one batch.
+///
+/// A call with a key that was closed, or that breaks the order stated with the call, is a defect of
+/// the caller and may panic.
 pub trait Backend {
     /// Which one it is, and what it switched on or off.
     fn describe(&self) -> String;
@@ -33,25 +52,29 @@ pub trait Backend {
     /// The address that a listening socket is bound to, which tells the port chosen for port 0.
     fn local_address(&self, key: SocketKey) -> io::Result<Address>;
 
-    /// Accepts from now on, until a completion says that it ended (`more` false) or
-    /// [`Backend::accept_stop`].
+    /// Accepts from now on, until [`Completion::AcceptFailed`] or [`Backend::accept_stop`]. Only called
+    /// while no accept is armed.
     fn accept(&mut self, key: SocketKey);
 
-    /// Stops accepting. Connections accepted before are still reported; then [`Completion::AcceptStopped`].
+    /// Stops accepting, whether an accept is armed or not. Connections that the kernel completed before
+    /// are still reported; then [`Completion::AcceptStopped`]. Where they cannot be (no descriptor is
+    /// left), [`Completion::AcceptFailed`] says why before it.
     fn accept_stop(&mut self, key: SocketKey);
 
     /// Opens a socket and connects it; [`Completion::Connected`] tells the outcome.
     fn connect(&mut self, address: &Address, options: &SocketOptions) -> io::Result<SocketKey>;
 
-    /// Takes a connected stream socket. On error it is closed.
+    /// Takes a connected stream socket, whose blocking mode is the back end's from here. On error it is
+    /// closed.
     fn adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> io::Result<SocketKey>;
 
-    /// Receives from now on, until a completion says that it ended (`more` false) or [`Backend::recv_stop`].
-    /// Only called while no receive is armed.
+    /// Receives from now on, until an end notice or [`Backend::recv_stop`]. Only called while no receive is
+    /// armed: after the end notice of the one before.
     fn recv(&mut self, key: SocketKey);
 
-    /// Stops receiving. What was received before is still reported; then [`Completion::RecvStopped`].
-    /// Only called while a receive is armed.
+    /// Stops receiving. What was received before is still reported, what was not stays in the kernel for
+    /// the next [`Backend::recv`]; then [`Completion::RecvStopped`] (or another end notice, see above).
+    /// Only called while a receive is armed, once.
     fn recv_stop(&mut self, key: SocketKey);
 
     /// Sends the filled bytes of `buf`, in one call. At most one send per socket is under way.
@@ -60,19 +83,22 @@ pub trait Backend {
     /// Ends the sending side (FIN). Only called while no send is under way.
     fn shutdown(&mut self, key: SocketKey);
 
-    /// Closes the socket, cancelling what is under way. Every outstanding buffer still comes back;
-    /// [`Completion::Closed`] is the last completion of the key.
+    /// Closes the socket, cancelling what is under way. The buffer of a send still comes back by
+    /// [`Completion::Sent`]; [`Completion::Closed`] is the last completion of the key. Bytes and
+    /// connections that arrive in between are dropped.
     fn close(&mut self, key: SocketKey);
 
-    /// Submits what was asked for, waits until something completes or `timeout` has passed (`None`: for ever),
-    /// and appends all completions that there are. Interruption by a signal is an empty success.
+    /// Submits what was asked for, waits until something completes or `timeout` has passed (`None`: for
+    /// ever), and appends all completions that there are. It may also return early with none: a signal is
+    /// an empty success.
     fn wait(
         &mut self,
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()>;
 
-    /// Gives the memory of a lease back.
+    /// Gives the memory of a lease back, in any order. A lease that is dropped instead is memory that the
+    /// back end cannot lend again.
     fn recycle(&mut self, lease: Lease);
 
     /// A handle by which other threads end a [`Backend::wait`] early.
@@ -82,50 +108,96 @@ pub trait Backend {
     fn counters(&self) -> Counters;
 }
 
+/// Sizes of a back end.
+#[derive(Clone, Copy, Debug)]
+pub struct BackendOptions {
+    /// Length of one receive buffer, in bytes.
+    pub recv_buf_len: usize,
+    /// Number of receive buffers that all sockets share; a power of two.
+    pub recv_buf_count: u16,
+    /// Operations, or events, that one system call carries. More of them take more calls.
+    pub queue_len: u32,
+}
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Completion {
     /// A connection was accepted. No receive is armed on it.
     Accepted {
+        /// Where it arrived.
         listener: SocketKey,
+        /// The new connection.
         key: SocketKey,
+        /// Its other end.
         peer: PeerAddress,
     },
-    /// An accept failed or ended by itself; it is not armed any more.
+    /// An accept failed and is not armed any more. EMFILE, ENFILE, ENOBUFS and ENOMEM last until something
+    /// is freed; other errors concern one connection that broke before it was accepted.
     AcceptFailed {
+        /// The listening socket.
         listener: SocketKey,
+        /// Why.
         error: io::Error,
     },
     /// The answer to [`Backend::accept_stop`].
-    AcceptStopped { listener: SocketKey },
+    AcceptStopped {
+        /// The listening socket.
+        listener: SocketKey,
+    },
     /// The outcome of [`Backend::connect`].
     Connected {
+        /// The socket; to be closed where it failed.
         key: SocketKey,
+        /// Whether it is connected.
         result: io::Result<()>,
     },
-    /// Bytes arrived. Where `more` is false the receive has ended by itself and must be armed again.
+    /// Bytes arrived.
     Received {
+        /// The socket.
         key: SocketKey,
+        /// The bytes, at least one; to be given back by [`Backend::recycle`].
         lease: Lease,
+        /// False where the receive has ended by itself and must be armed again.
         more: bool,
     },
     /// The peer ended its stream; the receive has ended.
-    Eof { key: SocketKey },
-    /// No receive buffer was free (ENOBUFS); the receive has ended and is to be armed again.
-    RecvStarved { key: SocketKey },
-    /// The answer to [`Backend::recv_stop`].
-    RecvStopped { key: SocketKey },
-    /// The receive failed and has ended.
-    RecvFailed { key: SocketKey, error: io::Error },
-    /// A send ended; `result` is the number of bytes sent, which may be fewer than `buf` holds.
-    Sent {
+    Eof {
+        /// The socket.
         key: SocketKey,
+    },
+    /// No receive buffer was free (ENOBUFS); the receive has ended and is to be armed again when leases
+    /// were given back. Nothing is lost: the bytes are in the kernel.
+    RecvStarved {
+        /// The socket.
+        key: SocketKey,
+    },
+    /// The answer to [`Backend::recv_stop`].
+    RecvStopped {
+        /// The socket.
+        key: SocketKey,
+    },
+    /// The receive failed and has ended.
+    RecvFailed {
+        /// The socket.
+        key: SocketKey,
+        /// Why.
+        error: io::Error,
+    },
+    /// A send ended.
+    Sent {
+        /// The socket.
+        key: SocketKey,
+        /// The buffer that was given, unchanged.
         buf: Buf,
+        /// The number of bytes sent, which may be fewer than `buf` holds.
         result: io::Result<usize>,
     },
     /// The kernel has let go of the socket and of everything that belonged to it.
-    Closed { key: SocketKey },
-    /// [`Waker::wake`] was called.
+    Closed {
+        /// The socket; its key may be used again from here.
+        key: SocketKey,
+    },
+    /// [`Waker::wake`] was called, once or more often, since the last of these.
     Woken,
 }
 
@@ -143,9 +215,10 @@ pub struct ListenOptions {
 /// Options of a stream socket. TCP_NODELAY is always set: the engine batches by itself.
 #[derive(Clone, Debug, Default)]
 pub struct SocketOptions {
-    /// Idle time before TCP keepalive probes (TCP_KEEPIDLE), and their interval.
+    /// Idle time before TCP keepalive probes (TCP_KEEPIDLE), and their interval; whole seconds, at least
+    /// one.
     pub keepalive: Option<Duration>,
-    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT).
+    /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT); whole milliseconds.
     pub user_timeout: Option<Duration>,
     /// Congestion control by name (TCP_CONGESTION).
     pub congestion: Option<String>,
@@ -156,7 +229,8 @@ pub struct SocketOptions {
 pub struct Counters {
     /// Calls into the kernel that submit or wait: io_uring_enter, or epoll_wait.
     pub enters: u64,
-    /// Other system calls on sockets (epoll back end: recv, send, accept; io_uring: set-up of new ones).
+    /// Other system calls on sockets. Epoll: every one, from socket to close. io_uring: the set-up of new
+    /// ones, and the emptying of an accept queue.
     pub syscalls: u64,
     /// Receives that brought bytes.
     pub recvs: u64,

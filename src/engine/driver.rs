@@ -5,7 +5,10 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::address::{Address, PeerAddress};
-use super::backend::{self, Backend, Completion, ListenOptions, SocketKey, SocketOptions};
+use super::backend::{
+    self, Backend, BackendOptions, Completion, ListenOptions, SocketKey, SocketOptions,
+};
+use super::choice;
 use super::events::{ConnId, Event, ListenerId};
 use super::fifo::Fifos;
 use super::io::Io;
@@ -18,6 +21,7 @@ use super::waker::Waker;
 use crate::buf::{BufPool, Pools};
 use crate::conn::Connection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
 use crate::time::{Monotonic, Now};
 use crate::tls::Facts;
 
@@ -41,6 +45,7 @@ pub struct Engine {
     pub(super) completions: Vec<Completion>,
     pub(super) counters: Counters,
     generation: u32,
+    fallback_reason: Option<String>,
 }
 
 /// Whose a key of the back end is.
@@ -74,8 +79,16 @@ impl Engine {
     ///
     /// [`BackendChoice::Auto`]: super::BackendChoice::Auto
     pub fn new(options: &EngineOptions) -> Result<Self> {
-        let _ = options;
-        Err(Error::new(ErrorKind::Config, "no back end"))
+        let backend_options = BackendOptions {
+            recv_buf_len: options.recv_buf_len,
+            recv_buf_count: options.recv_buf_count,
+            queue_len: limits::BACKEND_QUEUE_LEN,
+        };
+        let (backend, fallback_reason) = choice::open(options.backend, &backend_options)?;
+        Ok(Self {
+            fallback_reason,
+            ..Self::with_backend(backend, options)
+        })
     }
 
     /// An engine on a back end that exists already.
@@ -98,12 +111,13 @@ impl Engine {
             completions: Vec::new(),
             counters: Counters::default(),
             generation: 0,
+            fallback_reason: None,
         }
     }
 
     /// Why the automatic choice did not take io_uring, where it did not.
     pub fn fallback_reason(&self) -> Option<&str> {
-        None
+        self.fallback_reason.as_deref()
     }
 
     /// The back end, and what it switched on or off.
@@ -133,6 +147,12 @@ impl Engine {
             backend: self.io.backend.counters(),
             ..self.counters
         }
+    }
+
+    /// The memory of the engine's connections, which
+    /// [`Connection::client`] needs.
+    pub fn pools(&mut self) -> &mut Pools {
+        &mut self.io.pools
     }
 
     /// Opens a listening socket and accepts on it from the next wait on.

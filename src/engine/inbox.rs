@@ -42,6 +42,8 @@ enum Plain {
     Input(Range<usize>),
     /// In the connection, which holds this much that has been read and then the rest.
     Held { read: usize },
+    /// All of it has been read, and the connection still holds its memory.
+    HeldSpent,
 }
 
 impl Inbox {
@@ -56,13 +58,13 @@ impl Inbox {
     }
 
     pub(super) fn has_plain(&self) -> bool {
-        !matches!(self.plain, Plain::None)
+        matches!(self.plain, Plain::Input(_) | Plain::Held { .. })
     }
 
     /// The plaintext that is read next.
     pub(super) fn plain<'a>(&self, conn: &'a Connection, chunks: &'a Fifos<Chunk>) -> &'a [u8] {
         match &self.plain {
-            Plain::None => &[],
+            Plain::None | Plain::HeldSpent => &[],
             Plain::Input(range) => chunks
                 .front(&self.chunks)
                 .map_or(&[], |chunk| &chunk.bytes()[range.clone()]),
@@ -72,34 +74,38 @@ impl Inbox {
 
     /// Counts `len` bytes of plaintext as read, and says whether that was the rest of it.
     pub(super) fn consume(&mut self, len: usize, conn: &Connection) -> bool {
-        let left = match &mut self.plain {
-            Plain::None => return false,
+        match &mut self.plain {
+            Plain::None | Plain::HeldSpent => return false,
             Plain::Input(range) => {
                 range.start = range.end.min(range.start + len);
-                range.len()
+                if range.start < range.end {
+                    return false;
+                }
+                self.plain = Plain::None;
             }
             Plain::Held { read } => {
-                *read = conn.held().len().min(*read + len);
-                conn.held().len() - *read
+                *read += len;
+                if *read < conn.held().len() {
+                    return false;
+                }
+                self.plain = Plain::HeldSpent;
             }
-        };
-        if left == 0 {
-            self.plain = Plain::None;
         }
-        left == 0
+        true
     }
 
-    /// Opens records until there is plaintext or nothing is left to open. Says how many bytes were dropped
-    /// since the connection did not look at them, which is so once the peer has closed its side.
+    /// Opens records until there is plaintext or nothing is left to open. Says how many bytes came behind the
+    /// end of the peer's stream, and were dropped.
     pub(super) fn open(&mut self, conn: &mut Connection, io: &mut Io) -> Result<usize> {
         let mut dropped = 0;
         while !self.has_plain() {
             let Some(chunk) = io.chunks.front_mut(&self.chunks) else {
+                self.let_go(conn, io)?;
                 break;
             };
             let input = &mut chunk.bytes_mut()[self.opened..];
-            let len = input.len();
-            if len == 0 {
+            if input.is_empty() || conn.is_peer_closed() {
+                dropped += input.len();
                 self.drop_first(io);
                 continue;
             }
@@ -109,12 +115,7 @@ impl Inbox {
                     Plain::Input(self.opened + range.start..self.opened + range.end)
                 }
                 Data::Held if !conn.held().is_empty() => Plain::Held { read: 0 },
-                _ if done.consumed == 0 => {
-                    dropped += len;
-                    self.drop_first(io);
-                    continue;
-                }
-                _ => Plain::None,
+                Data::None | Data::Input(_) | Data::Held => Plain::None,
             };
             self.opened += done.consumed;
         }
@@ -147,6 +148,15 @@ impl Inbox {
         while !self.chunks.is_empty() {
             self.drop_first(io);
         }
+    }
+
+    /// Has the connection give back the memory of what was read: an idle one holds none.
+    fn let_go(&mut self, conn: &mut Connection, io: &mut Io) -> Result<()> {
+        if matches!(self.plain, Plain::HeldSpent) {
+            self.plain = Plain::None;
+            conn.handle_recv(io.now, &mut [], &mut io.pools)?;
+        }
+        Ok(())
     }
 
     /// Counts the first chunk from where it is still needed, and says where that is.

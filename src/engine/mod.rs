@@ -2,8 +2,11 @@
 
 mod address;
 pub mod backend;
+pub mod choice;
+mod clock;
 mod cycle;
 mod driver;
+pub mod epoll;
 mod events;
 mod fifo;
 mod inbox;
@@ -15,7 +18,9 @@ mod relay;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod slot;
+mod socket;
 mod timer;
+pub mod uring;
 mod waker;
 
 pub use address::{Address, PeerAddress};

@@ -199,7 +199,9 @@ impl Slot {
         match self.life {
             Life::Open => {
                 self.end_output(io);
-                self.linger(io);
+                if self.life == Life::Open {
+                    self.linger(io);
+                }
             }
             Life::Accepted | Life::Connecting | Life::Failing => self.abort(io),
             Life::Closing | Life::Closed | Life::Dead => {}
@@ -453,8 +455,10 @@ impl Slot {
         let Some(conn) = self.conn.as_mut().filter(|_| self.output == Output::Open) else {
             return;
         };
-        let _ = conn.close(&mut io.pools);
         self.output = Output::Ending;
+        if let Err(error) = conn.close(&mut io.pools) {
+            self.fail(error, io);
+        }
     }
 
     fn linger(&mut self, io: &mut Io) {
@@ -513,13 +517,32 @@ impl Slot {
             return;
         }
         let Some(conn) = &mut self.conn else { return };
-        let next = self.unsent.take();
-        if let Some(buf) = next.or_else(|| conn.poll_transmit(&mut io.pools).unwrap_or(None)) {
-            self.in_flight = Some(buf.len());
-            io.backend.send(self.key, buf);
-        } else if self.output == Output::Ending {
-            self.output = Output::Ended;
-            io.backend.shutdown(self.key);
+        let next = match self.unsent.take() {
+            Some(rest) => Ok(Some(rest)),
+            None => conn.poll_transmit(&mut io.pools),
+        };
+        match next {
+            Ok(Some(buf)) => {
+                self.in_flight = Some(buf.len());
+                io.backend.send(self.key, buf);
+            }
+            Ok(None) if self.output == Output::Ending => {
+                self.output = Output::Ended;
+                io.backend.shutdown(self.key);
+            }
+            Ok(None) => {}
+            Err(error) => self.handle_worn_out(error, io),
+        }
+    }
+
+    /// An error of sealing. What was sealed before still leaves; a second one says that nothing more will.
+    fn handle_worn_out(&mut self, error: Error, io: &mut Io) {
+        if self.life == Life::Closing {
+            self.output = Output::Broken;
+            self.error.get_or_insert(error);
+        } else {
+            self.fail(error, io);
+            self.flush_output(io);
         }
     }
 

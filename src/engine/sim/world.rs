@@ -9,10 +9,10 @@ use slab::Slab;
 use super::link::{Input, Links, Room};
 use super::rng::Rng;
 use super::{STEP_NS, SimOptions};
-use crate::buf::Buf;
+use crate::buf::{Buf, BufPool};
 use crate::engine::address::{Address, PeerAddress};
 use crate::engine::backend::{Completion, Counters, SocketKey};
-use crate::engine::lease::Lease;
+use crate::engine::lease::{Lease, Memory};
 use crate::time::{Monotonic, Now};
 
 /// Everything there is: sockets, connections, and what will happen when.
@@ -30,6 +30,7 @@ pub(super) struct World {
     sequence: u64,
     completions: Vec<Completion>,
     leases_len: usize,
+    bufs: BufPool,
     counters: Counters,
 }
 
@@ -90,6 +91,7 @@ enum Task {
 
 impl World {
     pub(super) fn new(options: SimOptions) -> Self {
+        let bufs = BufPool::new(options.recv_buf_len, options.recv_buf_count);
         Self {
             rng: Rng::new(options.seed),
             links: Links::new(options.pipe_len),
@@ -102,6 +104,7 @@ impl World {
             sequence: 0,
             completions: Vec::new(),
             leases_len: 0,
+            bufs,
             counters: Counters::default(),
         }
     }
@@ -228,7 +231,9 @@ impl World {
 
     pub(super) fn recycle(&mut self, lease: Lease) {
         self.leases_len -= 1;
-        drop(lease);
+        if let Memory::Heap(buf) = lease.into_memory() {
+            self.bufs.give(buf);
+        }
     }
 
     /// Lets time pass up to the first completions, or for `timeout`.
@@ -383,6 +388,7 @@ impl World {
         if is_broken {
             listener.is_armed = false;
             self.break_end(end);
+            self.close_end(end);
             return self.fail_accept(key, libc::ECONNABORTED);
         }
         self.complete_accept(key, end);
@@ -564,7 +570,7 @@ impl World {
     }
 
     fn complete_recv(&mut self, key: SocketKey, end: usize, len: usize, more: bool) {
-        let mut buf = Buf::new(len);
+        let mut buf = self.bufs.take();
         self.links.read(end, len, |part| {
             buf.append(part);
         });
