@@ -24,7 +24,7 @@ class Forbidden(Case):
     variants = ONCE
 
     def check_fallback(self, gateway: Gateway):
-        warning = gateway.warned()
+        warning = gateway.claimed(level="WARN")
         text = str(warning)
         self.assertIn("io_uring", text)
         self.assertIn("epoll", text)

@@ -7,6 +7,7 @@ import time
 
 from harness import certs, clients
 from harness.case import Case, free_port, tcp_route
+from harness.gateway import SERVER_UNREACHABLE
 from harness.process import until
 from harness.servers import Listener, echo, pattern, pattern_digest
 
@@ -38,7 +39,7 @@ class Backpressure(Case):
             reader.close()
         self.assertEqual(hash_of(readers[0]), pattern_digest(length))
         readers[0].close()
-        gateway.judges_warnings = False  # nineteen clients left in the middle
+        gateway.judges_failures = False  # nineteen clients left in the middle
         until(lambda: gateway.sockets() == 0, "no connection is left")
 
     def test_slow_server(self):
@@ -111,7 +112,7 @@ class Timeouts(Case):
             self.assertTrue(clients.is_ended(connection))
             found = [event for event in gateway.events() if event.get("peer") == clients.name(connection)]
             self.assertTrue(any(event.get("class") == "timeout" for event in found), found)
-        gateway.judges_warnings = False
+        gateway.judges_failures = False
         until(lambda: gateway.sockets() == 0, "no connection is left")
 
     def test_traffic_is_not_idle(self):
@@ -147,7 +148,7 @@ class Timeouts(Case):
             gateway = self.gateway(tcp_route(f"127.0.0.1:{address[1]}", connect_timeout_ms=300))
             with clients.tls(gateway.port) as connection:
                 self.assertTrue(clients.is_ended(connection))
-                gateway.failed(clients.name(connection), "timeout", message="server unreachable")
+                gateway.failed(clients.name(connection), "timeout", message=SERVER_UNREACHABLE)
 
     def test_handshake_with_the_server(self):
         """A server that accepts and says nothing."""
@@ -197,12 +198,12 @@ class Connections(Case):
         gateway = self.gateway(tcp_route(f"unix:{self.scratch}/nobody"))
         with clients.tls(gateway.port) as connection:
             self.assertTrue(clients.is_ended(connection))
-            gateway.failed(clients.name(connection), "io", message="server unreachable")
+            gateway.failed(clients.name(connection), "io", message=SERVER_UNREACHABLE)
 
     def test_several_routes(self):
         first = tcp_route(Listener(self, lambda c: c.sendall(b"one")).address)
         second = tcp_route(Listener(self, lambda c: c.sendall(b"two")).address, name="second")
-        gateway = self.gateway(first, second)
+        self.gateway(first, second)
         for route, expected in ((first, b"one"), (second, b"two")):
             port = int(route["listen"][0].rsplit(":", 1)[1])
             with clients.tls(port) as connection:
@@ -213,7 +214,7 @@ class Connections(Case):
         """At its limit of descriptors the gateway pauses accepting, says so, and goes on when some are free again."""
         launcher = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
         gateway = self.gateway(tcp_route(Listener(self, echo).address), launcher=launcher)
-        gateway.judges_warnings = False
+        gateway.judges_failures = False
         crowd = [clients.plain(gateway.port) for _ in range(100)]
         until(lambda: gateway.events(level="WARN"), "the gateway says that it has no descriptor left")
         for connection in crowd:
@@ -258,7 +259,7 @@ class GivenBack(Case):
 
     def test_descriptors_and_memory(self):
         gateway = self.gateway(tcp_route(Listener(self, echo).address))
-        gateway.judges_warnings = False
+        gateway.judges_failures = False
         self.round(gateway, 300)
         descriptors, rss = gateway.descriptors(), gateway.rss_kib()
         self.round(gateway, 1_000)
@@ -268,7 +269,7 @@ class GivenBack(Case):
     def test_unreachable_server(self):
         """Nor is anything kept of connections whose server was not there."""
         gateway = self.gateway(tcp_route(f"127.0.0.1:{free_port()}"))
-        gateway.judges_warnings = False
+        gateway.judges_failures = False
 
         def attempts(count):
             for _ in range(count):

@@ -69,17 +69,18 @@ class OpensslClient(Case):
         self.addCleanup(child.stdin.close)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
-        # "K" asks for the other side's new key too, "k" does not. Each is a command where it begins a line.
+
+        def until_seen(line: bytes) -> None:
+            while (found := child.stdout.readline()) != line:
+                self.assertTrue(found, f"ended before {line}")
+
+        # "K" asks for the other side's new key too, "k" does not. Each is a command where it is all that was read.
         for round, key in enumerate(["K", "k", "K", "K", "k"]):
             child.stdin.write(f"{key}\n".encode())
+            until_seen(b"KEYUPDATE\n")
             line = f"line {round}\n".encode()
             child.stdin.write(line)
-            seen = b""
-            while line not in seen:
-                more = child.stdout.readline()
-                self.assertTrue(more, f"ended after {round} rounds: {seen}")
-                seen += more
-            self.assertIn(b"KEYUPDATE", seen)
+            until_seen(line)
         child.stdin.write(b"Q\n")
         self.assertEqual(child.wait(10), 0)
 

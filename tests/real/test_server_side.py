@@ -4,6 +4,7 @@ import hashlib
 
 from harness import certs, clients
 from harness.case import BACKENDS, BACKENDS_AND_RECORDS, Case, free_port, tcp_route
+from harness.gateway import SERVER_UNREACHABLE
 from harness.process import run
 from harness.servers import Listener, nginx, openssl_server
 from harness.servers import pattern
@@ -83,7 +84,6 @@ class TowardsServers(Case):
         own, mine = certs.server(), certs.client()
         lines = f"""
             ssl_certificate {own.cert}; ssl_certificate_key {own.key};
-            ssl_protocols TLSv1.2 TLSv1.3;
             ssl_client_certificate {certs.authority().cert}; ssl_verify_client on;
         """
         server = nginx(self, tls=lines)
@@ -173,13 +173,13 @@ class ServersRefused(Case):
         gateway = self.gateway(tcp_route(f"127.0.0.1:{free_port()}"))
         with clients.tls(gateway.port) as connection:
             self.assertTrue(clients.is_ended(connection))
-            gateway.failed(clients.name(connection), "io", message="server unreachable")
+            gateway.failed(clients.name(connection), "io", message=SERVER_UNREACHABLE)
 
     def test_no_such_name(self):
         gateway = self.gateway(tcp_route("no-such-host.invalid:1"))
         with clients.tls(gateway.port) as connection:
             self.assertTrue(clients.is_ended(connection))
-            gateway.failed(clients.name(connection), "io", message="server unreachable")
+            gateway.failed(clients.name(connection), "io", message=SERVER_UNREACHABLE)
 
 
 def server_context():
