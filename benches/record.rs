@@ -18,7 +18,7 @@ const RECORD_LENS: [usize; 4] = [200, 1_024, 4_096, 16_384];
 const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(40);
 /// Records between two looks at the clock.
-const BATCH: usize = 256;
+const BATCH: usize = 16;
 
 fn main() {
     println!(

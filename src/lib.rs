@@ -13,6 +13,7 @@ pub mod error;
 mod gateway;
 #[forbid(unsafe_code)]
 pub mod limits;
+pub mod stream;
 #[forbid(unsafe_code)]
 pub mod time;
 #[forbid(unsafe_code)]

@@ -25,6 +25,7 @@ mod waker;
 
 pub use address::{Address, PeerAddress};
 pub use backend::{ListenOptions, SocketOptions};
+pub use clock::Clock;
 pub use driver::{Counters, Engine};
 pub use events::{ConnId, Event, ListenerId, Stage};
 pub use lease::Lease;

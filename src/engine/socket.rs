@@ -63,13 +63,40 @@ pub(super) fn adopt(
     is_nonblocking: bool,
     syscalls: &mut u64,
 ) -> io::Result<()> {
-    *syscalls += 4;
+    *syscalls += 5;
     socket.set_cloexec(true)?;
     socket.set_nonblocking(is_nonblocking)?;
     if socket.domain()? == Domain::UNIX {
         return Ok(());
     }
     configure_tcp(socket, options, syscalls)
+}
+
+/// Accepts, with the given flags, all that waits on a listener whose accept is not armed. Adds the
+/// system calls made to `syscalls`.
+///
+/// The result is an error where the system ran out of descriptors or memory before the queue was empty.
+pub(super) fn empty_queue(
+    listener: &Socket,
+    flags: libc::c_int,
+    syscalls: &mut u64,
+) -> (Vec<(Socket, SockAddr)>, io::Result<()>) {
+    let mut streams = Vec::new();
+    let is_nonblocking = listener.nonblocking();
+    let mut result = listener.set_nonblocking(true);
+    *syscalls += 5;
+    while result.is_ok() {
+        *syscalls += 1;
+        match listener.accept4(flags) {
+            Ok(stream) => streams.push(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if is_exhausted(&error) => result = Err(error),
+            // That one connection broke while it waited.
+            Err(_) => {}
+        }
+    }
+    let restored = is_nonblocking.and_then(|before| listener.set_nonblocking(before));
+    (streams, result.and(restored))
 }
 
 /// The other end of an accepted connection.
@@ -79,17 +106,17 @@ pub(super) fn peer(sockaddr: &SockAddr) -> PeerAddress {
         .map_or(PeerAddress::Unix, PeerAddress::Ip)
 }
 
+/// The answer to a question that only a listening socket can answer.
+pub(super) fn not_listening() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen")
+}
+
 /// Whether the system ran out of something that others may free.
-pub(super) fn is_exhausted(error: &io::Error) -> bool {
+fn is_exhausted(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
-}
-
-/// The answer to a question that only a listening socket can answer.
-pub(super) fn not_listening() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen")
 }
 
 fn configure_tcp(socket: &Socket, options: &SocketOptions, syscalls: &mut u64) -> io::Result<()> {
@@ -162,4 +189,72 @@ fn is_stale(sockaddr: &SockAddr, path: &Path, syscalls: &mut u64) -> io::Result<
     let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let result = probe.connect(sockaddr);
     Ok(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_have_the_options_of_their_listener() {
+        let options = ListenOptions {
+            backlog: 1,
+            reuse_port: true,
+            socket: SocketOptions {
+                keepalive: Some(Duration::from_millis(1)),
+                user_timeout: Some(Duration::from_millis(1_234)),
+                congestion: Some("reno".into()),
+            },
+        };
+        let mut syscalls = 0;
+        let any = "127.0.0.1:0".parse().unwrap();
+        let (listener, bound) = listen(&any, &options, Type::STREAM, &mut syscalls).unwrap();
+        let plain = SocketOptions::default();
+        let (client, to) = open(&bound, &plain, Type::STREAM, &mut syscalls).unwrap();
+        client.connect(&to).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        let second = Duration::from_secs(1);
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), second);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), second);
+        assert_eq!(
+            accepted.tcp_user_timeout().unwrap(),
+            options.socket.user_timeout
+        );
+        assert!(accepted.tcp_congestion().unwrap().starts_with(b"reno"));
+        assert!(client.tcp_nodelay().unwrap());
+        assert!(!client.keepalive().unwrap());
+        // socket, nodelay, keepalive 3, timeout, congestion, address, port, bind, listen, name; socket,
+        // nodelay.
+        assert_eq!(syscalls, 12 + 2);
+    }
+
+    #[test]
+    fn both_families_listen_on_one_port() {
+        let options = ListenOptions {
+            backlog: 1,
+            reuse_port: false,
+            socket: SocketOptions::default(),
+        };
+        let mut syscalls = 0;
+        let v6 = "[::]:0".parse().unwrap();
+        let (_v6, bound) = listen(&v6, &options, Type::STREAM, &mut syscalls).unwrap();
+        let Address::Ip(ip) = bound else {
+            panic!("not an IP address: {bound}");
+        };
+        let v4 = format!("0.0.0.0:{}", ip.port()).parse().unwrap();
+        listen(&v4, &options, Type::STREAM, &mut syscalls).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_congestion_control_is_an_error() {
+        let options = SocketOptions {
+            congestion: Some("carrier-pigeon".into()),
+            ..SocketOptions::default()
+        };
+        let to = "127.0.0.1:1".parse().unwrap();
+        let error = open(&to, &options, Type::STREAM, &mut 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
 }

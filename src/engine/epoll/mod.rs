@@ -132,6 +132,10 @@ impl Backend for EpollBackend {
         self.sockets.shutdown(key);
     }
 
+    fn reset(&mut self, key: SocketKey) {
+        self.sockets.reset(key);
+    }
+
     fn close(&mut self, key: SocketKey) {
         self.sockets.close(key);
     }
@@ -141,9 +145,10 @@ impl Backend for EpollBackend {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        let before = completions.len();
         self.sockets.report_ready(completions);
         self.sockets.send_queued(completions);
-        let is_idle = completions.is_empty() && !self.sockets.has_readable();
+        let is_idle = completions.len() == before && !self.sockets.has_readable();
         self.poll(if is_idle {
             timeout
         } else {

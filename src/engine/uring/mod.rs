@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 use slab::Slab;
-use socket2::{SockAddr, Socket, Type};
+use socket2::{SockAddr, SockRef, Socket, Type};
 
 use self::bufring::BufRing;
 pub(super) use self::bufring::RingBuf;
@@ -40,6 +40,14 @@ use crate::time::Now;
 /// descriptors.
 const FILES_LEN_MAX: u32 = 65_536;
 
+/// The address that is none.
+static NOWHERE: libc::sockaddr = libc::sockaddr {
+    sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+    sa_data: [0; 14],
+};
+
+const NOWHERE_LEN: libc::socklen_t = size_of::<libc::sockaddr>() as libc::socklen_t;
+
 /// Calls, of at most [`DRAIN_WAIT`] each, that the end of a back end waits for cancelled operations.
 const DRAIN_CALLS_MAX: u32 = 50;
 
@@ -53,9 +61,10 @@ mod op {
     pub(super) const CLOSE: u64 = 2;
     pub(super) const CONNECT: u64 = 3;
     pub(super) const RECV: u64 = 4;
-    pub(super) const SEND: u64 = 5;
-    pub(super) const SHUTDOWN: u64 = 6;
-    pub(super) const WAKE: u64 = 7;
+    pub(super) const RESET: u64 = 5;
+    pub(super) const SEND: u64 = 6;
+    pub(super) const SHUTDOWN: u64 = 7;
+    pub(super) const WAKE: u64 = 8;
 }
 
 /// Sockets driven by one io_uring.
@@ -163,14 +172,21 @@ impl UringBackend {
 
     /// Gives a socket its key, and a slot of the table in place of its descriptor.
     fn add_stream(&mut self, fd: OwnedFd) -> SocketKey {
-        let key = self.sockets.vacant_key() as u32;
-        self.counters.syscalls += 2;
-        let is_installed = key < self.files_len && self.ring.install(key, fd.as_raw_fd()).is_ok();
-        let file = match is_installed {
-            true => FileRef::Registered(key),
+        let slot = self.sockets.vacant_key() as u32;
+        let file = match self.install(slot, &fd) {
+            true => FileRef::Registered(slot),
             false => FileRef::Descriptor(fd),
         };
         self.add(UringSocket::new(file))
+    }
+
+    fn install(&mut self, slot: u32, fd: &OwnedFd) -> bool {
+        if slot >= self.files_len {
+            return false;
+        }
+        // The update, and the close of the descriptor.
+        self.counters.syscalls += 2;
+        self.ring.install(slot, fd.as_raw_fd()).is_ok()
     }
 
     fn add(&mut self, socket: UringSocket) -> SocketKey {
@@ -201,7 +217,7 @@ impl UringBackend {
     fn push(&mut self, key: SocketKey, op: u64, entry: squeue::Entry) {
         let entry = entry.user_data(user_data(key, op));
         // SAFETY: a send points into `send` of its socket and a connect into `connect_to`, boxes both, which
-        // stay there until the completion; no other operation in use points to memory of this process.
+        // stay there until the completion, a reset to a static; no other operation in use points to memory of this process.
         unsafe { self.ring.push(entry) };
     }
 
@@ -214,43 +230,25 @@ impl UringBackend {
 
     /// Accepts what the kernel has completed, of a listener that has stopped.
     fn empty_queue(&mut self, listener: SocketKey, completions: &mut Vec<Completion>) {
-        let result = self.accept_all(listener, completions);
+        let FileRef::Descriptor(fd) = &self.sockets[listener.0 as usize].file else {
+            return;
+        };
+        let flags = libc::SOCK_CLOEXEC;
+        let (streams, result) =
+            socket::empty_queue(&SockRef::from(fd), flags, &mut self.counters.syscalls);
+        for (stream, sockaddr) in streams {
+            let key = self.add_stream(stream.into());
+            let peer = socket::peer(&sockaddr);
+            completions.push(Completion::Accepted {
+                listener,
+                key,
+                peer,
+            });
+        }
         if let Err(error) = result {
             completions.push(Completion::AcceptFailed { listener, error });
         }
         completions.push(Completion::AcceptStopped { listener });
-    }
-
-    fn accept_all(
-        &mut self,
-        listener: SocketKey,
-        completions: &mut Vec<Completion>,
-    ) -> io::Result<()> {
-        loop {
-            let FileRef::Descriptor(fd) = &self.sockets[listener.0 as usize].file else {
-                return Ok(());
-            };
-            let queue = socket2::SockRef::from(fd);
-            self.counters.syscalls += 3;
-            // Only around this call: a file that does not block would fail the operations of the ring.
-            queue.set_nonblocking(true)?;
-            let result = queue.accept4(libc::SOCK_CLOEXEC);
-            queue.set_nonblocking(false)?;
-            match result {
-                Ok((stream, sockaddr)) => {
-                    let key = self.add_stream(stream.into());
-                    completions.push(Completion::Accepted {
-                        listener,
-                        key,
-                        peer: socket::peer(&sockaddr),
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if socket::is_exhausted(&error) => return Err(error),
-                // That one connection broke while it waited.
-                Err(_) => {}
-            }
-        }
     }
 }
 
@@ -357,6 +355,14 @@ impl Backend for UringBackend {
         self.submit(key, op::SHUTDOWN, entry);
     }
 
+    fn reset(&mut self, key: SocketKey) {
+        // Connecting a socket to no address (AF_UNSPEC) breaks its connection, connect(2): a registered file
+        // has no descriptor on which SO_LINGER could be set.
+        let fd = self.socket_mut(key).fd();
+        let entry = opcode::Connect::new(fd, (&raw const NOWHERE).cast(), NOWHERE_LEN).build();
+        self.submit(key, op::RESET, entry);
+    }
+
     fn close(&mut self, key: SocketKey) {
         let socket = self.socket_mut(key);
         assert!(!socket.is_closing, "closed twice");
@@ -382,9 +388,10 @@ impl Backend for UringBackend {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        let may_wait = self.ready.is_empty() && timeout != Some(Duration::ZERO);
         completions.append(&mut self.ready);
         self.bufs.publish();
-        let want = u32::from(completions.is_empty() && timeout != Some(Duration::ZERO));
+        let want = u32::from(may_wait);
         self.ring.enter(want, timeout)?;
         while let Some(cqe) = self.ring.pop() {
             self.complete(&cqe, completions);

@@ -41,7 +41,11 @@ impl Files {
         let chain = self.pem(&cert_path, &cert_name);
         Identity::from_pem(chain, self.pem(&key_path, &key_name)).map_err(|error| {
             let is_about_key = error.to_string().starts_with(&key_name);
-            let place = if is_about_key { &key.place } else { &cert.place };
+            let place = if is_about_key {
+                &key.place
+            } else {
+                &cert.place
+            };
             place.error(error)
         })
     }

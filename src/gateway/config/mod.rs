@@ -11,10 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
-pub(crate) use plan::{
-    ClientCert, ClientSide, ClientTls, HostPort, Plan, Route, ServerAddress, ServerSide, ServerTls,
-    Settings,
-};
+pub(crate) use plan::{ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls};
+#[cfg(test)]
+pub(crate) use plan::{ClientSide, ServerSide};
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};
