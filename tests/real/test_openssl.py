@@ -93,7 +93,7 @@ class OpensslClient(Case):
             client.socket.sendall(client.key_update(wants_answer=True) + client.sealed(23, data))
             self.assertEqual(client.read(len(data)), data)
         self.assertEqual(client.key_updates_received, 200)
-        client.close_notify()
+        client.end()
 
     def test_key_updates_while_only_receiving(self):
         """They are answered although the gateway has nothing to send (RFC 8446 section 4.6.3)."""
@@ -115,7 +115,7 @@ class OpensslClient(Case):
         for padding in (0, 1, 255, 16_000):
             client.send_record(23, b"padded", padding)
             self.assertEqual(client.read(6), b"padded")
-        client.close_notify()
+        client.end()
 
     def test_half_close(self):
         """The client ends its side; the server sees that end and answers behind it."""
