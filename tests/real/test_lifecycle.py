@@ -247,9 +247,7 @@ class Killed(Case):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
         gateway = self.gateway(tcp_route(Listener(self, die).address))
-        made = clients.context()
-        made.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-        with clients.tls(gateway.port, made) as connection:
+        with clients.tls(gateway.port) as connection:
             connection.sendall(b"ask?")
             with self.assertRaises(OSError, msg="the client saw a clean end"):
                 clients.read_to_end(connection)

@@ -139,8 +139,6 @@ class OpensslClient(Case):
         gateway = self.gateway(tcp_route(Listener(self, lambda connection: connection.sendall(b"bye")).address))
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             with clients.tls(gateway.port, clients.context(version=version)) as connection:
-                # Python raises SSLEOFError instead where there is no close_notify.
-                connection.context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
                 self.assertEqual(clients.read_to_end(connection), b"bye")
                 connection.unwrap()
 
@@ -170,8 +168,7 @@ class OpensslClient(Case):
                 clients.ask(first, b"first")
                 session = first.session
                 first.unwrap()
-            second = made.wrap_socket(clients.plain(gateway.port), server_hostname="localhost", session=session)
-            with second:
+            with clients.tls(gateway.port, made, session=session) as second:
                 self.assertEqual(clients.ask(second, b"again"), b"again")
                 self.assertTrue(second.session_reused, version)
                 second.unwrap()

@@ -122,9 +122,7 @@ class TowardsServers(Case):
         both = {"tls": "required", "cert": certs.server().cert, "key": certs.server().key}
         server = Listener(self, cut, tls=server_context())
         gateway = self.gateway(route_to(int(server.address.rsplit(":", 1)[1]), client=both))
-        made = clients.context()
-        made.options &= ~clients.ssl.OP_IGNORE_UNEXPECTED_EOF
-        with clients.tls(gateway.port, made) as connection:
+        with clients.tls(gateway.port) as connection:
             connection.sendall(b"begin")
             self.assertEqual(clients.read(connection, 10), b"part of it")
             with self.assertRaises(OSError, msg="the client saw a clean end"):
