@@ -474,7 +474,7 @@ impl Slot {
     }
 
     fn is_writable_due(&self) -> bool {
-        self.is_writable_wanted
+        false
             && self.life == Life::Open
             && self.output == Output::Open
             && self
