@@ -311,7 +311,7 @@ fn bad_certificates_are_told_each_way() {
         if setup.we_are_client {
             let openssl = setup.s_server(&["-Verify", "1", "-verify_return_error"]);
             let address = openssl.stdout.line_after("ACCEPT ");
-            let mut as_whom = |who: Option<&Certified>| {
+            let as_whom = |who: Option<&Certified>| {
                 let options = ClientOptions {
                     identity: who.map(identity),
                     ..client_options(setup.records)

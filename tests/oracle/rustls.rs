@@ -47,10 +47,10 @@ impl Setup {
     /// One suite for each version.
     fn each_version(mut check: impl FnMut(Self)) {
         Self::each(|setup| {
-            if setup.suite.contains("AES128") || setup.suite.contains("AES_128") {
-                if setup.kind == Kind::Ecdsa {
-                    check(setup);
-                }
+            if (setup.suite.contains("AES128") || setup.suite.contains("AES_128"))
+                && setup.kind == Kind::Ecdsa
+            {
+                check(setup);
             }
         });
     }
