@@ -1,7 +1,8 @@
 //! What the fuzz targets and their seeded twins in `cargo test` run.
 //!
-//! Input is a script: every byte says what happens next, so that random bytes already reach far and a fuzzer's
-//! changes stay local. Both ends of a script are deterministic up to the keys and randoms of the handshake.
+//! Input is a script: every byte says what happens next, so that random bytes already reach far and
+//! a fuzzer's changes stay local. Both ends of a script are deterministic up to the keys and
+//! randoms of the handshake.
 
 use std::sync::{Arc, LazyLock};
 
@@ -218,7 +219,8 @@ impl Run {
         }
     }
 
-    /// Seals a handshake message: in one record, or in two where `cut` says so; a KeyUpdate changes the keys.
+    /// Seals a handshake message: in one record, or in two where `cut` says so; a KeyUpdate changes
+    /// the keys.
     fn handshake(&mut self, message: &[u8], cut: u8) {
         let cut = usize::from(cut).min(message.len());
         let is_cut = cut % 2 == 1;
@@ -234,7 +236,8 @@ impl Run {
     fn seal(&mut self, content_type: u8, plain: &[u8], padding: usize) {
         let mut record = self.peer.send.seal(content_type, plain, padding);
         if let Some(offset) = self.flip.take() {
-            // The version is authenticated by us and passed over by rustls: the peer sends 3.3 always.
+            // The version is authenticated by us and passed over by rustls: the peer sends 3.3
+            // always.
             let offset = match offset % record.len() {
                 1 | 2 => 0,
                 offset => offset,
@@ -314,8 +317,9 @@ fn is_justified(rustls: &Outcome, in_place: &Outcome) -> bool {
     };
     // RFC 8446 section 5.1 and RFC 5246 section 6.2.1 forbid it; rustls lets 32 pass.
     says(in_place, "an empty handshake record")
-        // An alert whose level is neither warning nor fatal is malformed in TLS 1.2, and rustls names it; in
-        // TLS 1.3 the level says nothing (RFC 8446 section 6), and rustls still refuses it.
+        // An alert whose level is neither warning nor fatal is malformed in TLS 1.2, and rustls
+        // names it; in TLS 1.3 the level says nothing (RFC 8446 section 6), and rustls still
+        // refuses it.
         || says(in_place, "an alert that cannot be read")
             && matches!(rustls.kind(), Some(ErrorKind::TlsAlert(_)))
         || matches!(rustls.kind(), Some(ErrorKind::TlsAlert(0 | 90)))
@@ -570,7 +574,8 @@ const TICKET: [u8; 25] = [
 
 const STEPS_MAX: usize = 96;
 
-/// The queue takes no more from its mark on; the record that crosses it, KeyUpdates and alerts come on top.
+/// The queue takes no more from its mark on; the record that crosses it, KeyUpdates and alerts come
+/// on top.
 const QUEUED_MAX: usize = limits::SEND_QUEUE_LEN_HIGH + 2 * limits::RECORD_PLAIN_LEN_MAX;
 
 /// What a handshake sends on top of what it was sent, in bytes.

@@ -144,7 +144,8 @@ impl Said {
     }
 }
 
-/// A `Connection` over a blocking socket. Sending has its own thread, so that neither end waits for the other.
+/// A `Connection` over a blocking socket. Sending has its own thread, so that neither end waits for
+/// the other.
 pub(crate) struct Link {
     pub(crate) end: End,
     socket: TcpStream,
