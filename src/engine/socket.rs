@@ -1,4 +1,5 @@
-//! Sockets as both back ends open them: close-on-exec, without Nagle's delay, with the options asked for.
+//! Sockets as both back ends open them: close-on-exec, not blocking, without Nagle's delay, with
+//! the options asked for. (io_uring waits on a socket that does not block just as well.)
 
 use std::fs;
 use std::io;
@@ -11,17 +12,17 @@ use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use super::address::{Address, PeerAddress};
 use super::backend::{ListenOptions, SocketOptions};
 
-/// A listening socket, and the address that it is bound to. Adds the system calls made to `syscalls`.
+/// A listening socket, and the address that it is bound to. Adds the system calls made to
+/// `syscalls`.
 ///
 /// Its stream options are those of the accepted sockets, which Linux copies from it
 /// (`inet_csk_clone_lock`), so that accepting costs no further call.
 pub(super) fn listen(
     address: &Address,
     options: &ListenOptions,
-    kind: Type,
     syscalls: &mut u64,
 ) -> io::Result<(Socket, Address)> {
-    let (socket, sockaddr) = open(address, &options.socket, kind, syscalls)?;
+    let (socket, sockaddr) = open(address, &options.socket, syscalls)?;
     match address {
         Address::Ip(_) => bind_ip(&socket, &sockaddr, options, syscalls)?,
         Address::Unix(path) => bind_unix(&socket, &sockaddr, path, syscalls)?,
@@ -40,7 +41,6 @@ pub(super) fn listen(
 pub(super) fn open(
     address: &Address,
     options: &SocketOptions,
-    kind: Type,
     syscalls: &mut u64,
 ) -> io::Result<(Socket, SockAddr)> {
     let sockaddr = match address {
@@ -48,55 +48,53 @@ pub(super) fn open(
         Address::Unix(path) => SockAddr::unix(path)?,
     };
     *syscalls += 1;
-    let socket = Socket::new(sockaddr.domain(), kind, None)?;
+    let socket = Socket::new(sockaddr.domain(), Type::STREAM.nonblocking(), None)?;
     if !sockaddr.is_unix() {
         configure_tcp(&socket, options, syscalls)?;
     }
     Ok((socket, sockaddr))
 }
 
-/// Gives a socket that was opened elsewhere its options and its blocking mode. Adds the system calls
+/// Gives a socket that was opened elsewhere what those opened here have. Adds the system calls
 /// made to `syscalls`.
 pub(super) fn adopt(
     socket: &Socket,
     options: &SocketOptions,
-    is_nonblocking: bool,
     syscalls: &mut u64,
 ) -> io::Result<()> {
     *syscalls += 5;
     socket.set_cloexec(true)?;
-    socket.set_nonblocking(is_nonblocking)?;
+    socket.set_nonblocking(true)?;
     if socket.domain()? == Domain::UNIX {
         return Ok(());
     }
     configure_tcp(socket, options, syscalls)
 }
 
-/// Accepts, with the given flags, all that waits on a listener whose accept is not armed. Adds the
-/// system calls made to `syscalls`.
+/// Accepts all that waits on a listener. Adds the system calls made to `syscalls`.
 ///
-/// The result is an error where the system ran out of descriptors or memory before the queue was empty.
+/// The result is an error where the system ran out of descriptors or memory before the queue was
+/// empty.
 pub(super) fn empty_queue(
     listener: &Socket,
-    flags: libc::c_int,
     syscalls: &mut u64,
 ) -> (Vec<(Socket, SockAddr)>, io::Result<()>) {
     let mut streams = Vec::new();
-    let is_nonblocking = listener.nonblocking();
-    let mut result = listener.set_nonblocking(true);
-    *syscalls += 5;
-    while result.is_ok() {
+    loop {
         *syscalls += 1;
-        match listener.accept4(flags) {
+        match accept(listener) {
             Ok(stream) => streams.push(stream),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if is_exhausted(&error) => result = Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (streams, Ok(())),
+            Err(error) if is_exhausted(&error) => return (streams, Err(error)),
             // That one connection broke while it waited.
             Err(_) => {}
         }
     }
-    let restored = is_nonblocking.and_then(|before| listener.set_nonblocking(before));
-    (streams, result.and(restored))
+}
+
+/// Accepts one connection.
+pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
 }
 
 /// The other end of an accepted connection.
@@ -152,7 +150,8 @@ fn bind_ip(
         socket.set_reuse_port(true)?;
     }
     if sockaddr.is_ipv6() {
-        // So that 0.0.0.0 and [::] can be listened on side by side, whatever net.ipv6.bindv6only says.
+        // So that 0.0.0.0 and [::] can be listened on side by side, whatever net.ipv6.bindv6only
+        // says.
         *syscalls += 1;
         socket.set_only_v6(true)?;
     }
@@ -208,11 +207,14 @@ mod tests {
         };
         let mut syscalls = 0;
         let any = "127.0.0.1:0".parse().unwrap();
-        let (listener, bound) = listen(&any, &options, Type::STREAM, &mut syscalls).unwrap();
+        let (listener, bound) = listen(&any, &options, &mut syscalls).unwrap();
         let plain = SocketOptions::default();
-        let (client, to) = open(&bound, &plain, Type::STREAM, &mut syscalls).unwrap();
+        let (client, to) = open(&bound, &plain, &mut syscalls).unwrap();
+        client.set_nonblocking(false).unwrap();
         client.connect(&to).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = accept(&listener).unwrap();
+        assert!(accepted.nonblocking().unwrap());
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());
         let second = Duration::from_secs(1);
@@ -225,8 +227,8 @@ mod tests {
         assert!(accepted.tcp_congestion().unwrap().starts_with(b"reno"));
         assert!(client.tcp_nodelay().unwrap());
         assert!(!client.keepalive().unwrap());
-        // socket, nodelay, keepalive 3, timeout, congestion, address, port, bind, listen, name; socket,
-        // nodelay.
+        // socket, nodelay, keepalive 3, timeout, congestion, address, port, bind, listen, name;
+        // socket, nodelay.
         assert_eq!(syscalls, 12 + 2);
     }
 
@@ -239,12 +241,12 @@ mod tests {
         };
         let mut syscalls = 0;
         let v6 = "[::]:0".parse().unwrap();
-        let (_v6, bound) = listen(&v6, &options, Type::STREAM, &mut syscalls).unwrap();
+        let (_v6, bound) = listen(&v6, &options, &mut syscalls).unwrap();
         let Address::Ip(ip) = bound else {
             panic!("not an IP address: {bound}");
         };
         let v4 = format!("0.0.0.0:{}", ip.port()).parse().unwrap();
-        listen(&v4, &options, Type::STREAM, &mut syscalls).unwrap();
+        listen(&v4, &options, &mut syscalls).unwrap();
     }
 
     #[test]
@@ -254,7 +256,7 @@ mod tests {
             ..SocketOptions::default()
         };
         let to = "127.0.0.1:1".parse().unwrap();
-        let error = open(&to, &options, Type::STREAM, &mut 0).unwrap_err();
+        let error = open(&to, &options, &mut 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

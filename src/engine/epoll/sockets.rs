@@ -22,9 +22,6 @@ const RECVS_MAX: u32 = 8;
 /// Accepts of one listener in one wait at most, for the same reason.
 const ACCEPTS_MAX: u32 = 64;
 
-/// How accepted sockets are opened.
-const ACCEPT_FLAGS: libc::c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-
 /// The sockets of one epoll instance, and what is to be done on them.
 ///
 /// The lists of keys are hints: what a key stands for is looked at again when its turn comes.
@@ -58,7 +55,8 @@ struct EpollSocket {
     /// Whether it stands in the list of readable sockets.
     is_queued: bool,
     is_readable: bool,
-    /// The peer has ended or broken the stream: there is something to read until the receive has said so.
+    /// The peer has ended or broken the stream: there is something to read until the receive has
+    /// said so.
     is_read_closed: bool,
     is_writable: bool,
 }
@@ -137,7 +135,7 @@ impl Sockets {
         let socket = &mut self.sockets[listener.0 as usize];
         socket.is_armed = false;
         let syscalls = &mut self.counters.syscalls;
-        let (streams, mut result) = socket::empty_queue(&socket.io, ACCEPT_FLAGS, syscalls);
+        let (streams, mut result) = socket::empty_queue(&socket.io, syscalls);
         for (io, sockaddr) in streams {
             match self.accepted(listener, io, &sockaddr) {
                 Ok(completion) => self.ready.push(completion),
@@ -331,7 +329,8 @@ impl Sockets {
             let len = *result.as_ref().unwrap_or(&0);
             buf.fill(len);
             if len > 0 {
-                // A short receive has emptied the socket (epoll(7)), unless its end is still to be read.
+                // A short receive has emptied the socket (epoll(7)), unless its end is still to be
+                // read.
                 socket.is_readable = len == self.buf_len || socket.is_read_closed;
                 self.leases_len += 1;
                 self.counters.recvs += 1;
@@ -376,7 +375,7 @@ impl Sockets {
         for _ in 0..ACCEPTS_MAX {
             self.counters.syscalls += 1;
             let socket = self.socket_mut(listener);
-            let result = match socket.io.accept4(ACCEPT_FLAGS) {
+            let result = match socket::accept(&socket.io) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.is_readable = false;
                     return;

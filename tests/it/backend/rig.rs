@@ -49,7 +49,8 @@ impl Rig {
         }
     }
 
-    /// The next completion that `pick` takes; those that it does not take stay for later, in their order.
+    /// The next completion that `pick` takes; those that it does not take stay for later, in their
+    /// order.
     pub(super) fn next<T>(
         &mut self,
         mut pick: impl FnMut(&Completion) -> bool,

@@ -82,8 +82,8 @@ pub(super) fn short_sends_are_reported_and_lose_nothing(open: Open) {
 }
 
 pub(super) fn stopped_receives_lose_nothing(open: Open) {
-    // Small buffers and many, so that it is the stop that ends most receives, not starvation; and a short
-    // queue, which more completions than it holds must not break.
+    // Small buffers and many, so that it is the stop that ends most receives, not starvation; and a
+    // short queue, which more completions than it holds must not break.
     let sizes = BackendOptions {
         recv_buf_len: 512,
         recv_buf_count: 4096,
@@ -404,7 +404,8 @@ fn lease_of(rig: &mut Rig, bytes: &[u8]) -> Option<Lease> {
     }
 }
 
-/// Fills a socket whose peer does not read. The last send is under way; its length, and all that was sent.
+/// Fills a socket whose peer does not read. The last send is under way; its length, and all that
+/// was sent.
 pub(super) fn send_until_blocked(rig: &mut Rig, key: SocketKey) -> (usize, Vec<u8>) {
     let bytes = pattern(1 << 20);
     let mut sent = Vec::new();

@@ -48,6 +48,7 @@ pub(super) fn accept_stop_empties_the_queue(open: Open) {
         let peers = (0..20)
             .map(|_| TcpStream::connect(address).unwrap())
             .collect::<Vec<_>>();
+        await_accept_queue(address.port(), peers.len());
         rig.backend.accept_stop(listener);
         for _ in &peers {
             rig.accepted();
@@ -305,7 +306,8 @@ pub(super) fn descriptors_that_run_out_fail_the_accept_only(open: Open) {
     assert!(rig.backend.connect(&Address::Ip(address), &options).is_ok());
 }
 
-/// The table of registered files is as long as the limit on descriptors. Sockets beyond it keep theirs.
+/// The table of registered files is as long as the limit on descriptors. Sockets beyond it keep
+/// theirs.
 pub(super) fn every_socket_works_until_descriptors_run_out(open: Open) {
     if !is_alone("64") {
         return;
@@ -335,8 +337,8 @@ pub(super) fn every_socket_works_until_descriptors_run_out(open: Open) {
     UnixStream::pair().unwrap();
 }
 
-/// Whether this process runs one test only, with at most `files_max` descriptors. Where it does not, it
-/// starts one that does, and passes its verdict on.
+/// Whether this process runs one test only, with at most `files_max` descriptors. Where it does
+/// not, it starts one that does, and passes its verdict on.
 fn is_alone(files_max: &str) -> bool {
     const ALONE: &str = "SEALWIRE_TEST_ALONE";
     if env::var_os(ALONE).is_some() {
@@ -357,6 +359,18 @@ fn is_alone(files_max: &str) -> bool {
         String::from_utf8_lossy(&output.stderr)
     );
     false
+}
+
+/// Until the kernel has completed `len` connections to `port`: connect returns a little earlier.
+fn await_accept_queue(port: u16, len: usize) {
+    let start = Instant::now();
+    // The local address, the remote one, the state LISTEN, the lengths of the queues to send and to
+    // accept.
+    let line = format!(":{port:04X} 00000000:0000 0A 00000000:{len:08X} ");
+    while !fs::read_to_string("/proc/net/tcp").unwrap().contains(&line) {
+        assert!(start.elapsed() < PATIENCE, "no {line}");
+        thread::yield_now();
+    }
 }
 
 fn descriptors_len() -> usize {
