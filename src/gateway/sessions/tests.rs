@@ -387,6 +387,8 @@ fn connections_beyond_a_bound_are_refused_until_there_is_room() {
         let third = bench.client();
         bench.until(|_| third.is_reset());
         assert_eq!(bench.failures(), "limit=1");
+        first.send(b"undisturbed");
+        assert_eq!(bench.recv(&server, 11), b"undisturbed");
         drop((first, server));
         bench.until(|bench| bench.state.counters.open.taken() == 1);
         let fourth = bench.client();
