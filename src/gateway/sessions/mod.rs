@@ -92,33 +92,32 @@ impl Sessions {
         engine.start(id, conn, to_user_data(key, Side::Client));
     }
 
-    /// Takes an event of a connection.
+    /// Takes an event of a connection. One that was refused belongs to no session; its end says
+    /// nothing.
     pub(super) fn handle(&mut self, engine: &mut Engine, event: Event) {
+        let find = |id| from_user_data(engine.user_data(id)).map(|(key, side)| (key, side, id));
+        let found = match &event {
+            Event::Connected { id }
+            | Event::Readable { id }
+            | Event::Writable { id }
+            | Event::PeerClosed { id }
+            | Event::Timer { id }
+            | Event::Closed { id, .. } => find(*id),
+            _ => None,
+        };
+        let Some((key, side, id)) = found else {
+            return;
+        };
         match event {
-            Event::Connected { id } => match self.find(engine, id) {
-                (key, Side::Client) => self.client_ready(engine, key, id),
-                (key, Side::Server) => self.server_ready(engine, key),
+            Event::Connected { .. } => match side {
+                Side::Client => self.client_ready(engine, key, id),
+                Side::Server => self.server_ready(engine, key),
             },
-            Event::Readable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.relay(engine, key, side);
-            }
-            Event::Writable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.resume(engine, key, side.other());
-            }
-            Event::PeerClosed { id } => {
-                let (key, side) = self.find(engine, id);
-                self.peer_closed(engine, key, side);
-            }
-            Event::Timer { id } => {
-                let (key, _) = self.find(engine, id);
-                self.timer(engine, key);
-            }
-            Event::Closed { id, error, stage } => {
-                let (key, side) = self.find(engine, id);
-                self.closed(engine, key, side, error, stage);
-            }
+            Event::Readable { .. } => self.relay(engine, key, side),
+            Event::Writable { .. } => self.resume(engine, key, side.other()),
+            Event::PeerClosed { .. } => self.peer_closed(engine, key, side),
+            Event::Timer { .. } => self.timer(engine, key),
+            Event::Closed { error, stage, .. } => self.closed(engine, key, side, error, stage),
             _ => {}
         }
     }
@@ -165,10 +164,6 @@ impl Sessions {
         let routes = state.counters.open.enter(route_max);
         let routes = routes.ok_or_else(|| full(route_max, "route"))?;
         Ok([ours, routes])
-    }
-
-    fn find(&self, engine: &Engine, id: ConnId) -> (usize, Side) {
-        from_user_data(engine.user_data(id))
     }
 
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {
