@@ -1,6 +1,7 @@
 //! `Connection` against TLS ends that share no code with it, and the harness of the fuzz targets.
 
 mod harness;
+mod hazards;
 mod openssl;
 mod process;
 mod rustls;
