@@ -140,8 +140,9 @@ impl Gateway {
             format!(
                 "[gateway]\nworkers = 1\nbackend = \"{backend}\"\n\
                  [[route]]\nname = \"relay\"\nprotocol = \"tcp\"\nlisten = [\"127.0.0.1:0\"]\n\
-                 client = {{ tls = \"required\", cert = \"server-cert.pem\", key = \"server-key.pem\" }}\n\
-                 server = {{ address = \"{upstream}\", tls = \"off\" }}\n"
+                 server = {{ address = \"{upstream}\", tls = \"off\" }}\n\
+                 [route.client]\ntls = \"required\"\n\
+                 cert = \"server-cert.pem\"\nkey = \"server-key.pem\"\n"
             ),
         )?;
         let mut child = Command::new(SEALWIRE)
