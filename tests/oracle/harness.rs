@@ -183,7 +183,7 @@ impl Run {
             }
             13 => self.seal(ALERT, &[script.u8() % 4, script.u8()], 0),
             14 => {
-                let body = if script.u8() % 8 == 0 {
+                let body = if script.u8().is_multiple_of(8) {
                     [1, 0]
                 } else {
                     [1, 90]
@@ -191,7 +191,7 @@ impl Run {
                 self.seal(ALERT, &body, 0);
             }
             15 => {
-                if script.u8() % 4 == 0 {
+                if script.u8().is_multiple_of(4) {
                     self.flip = Some(script.u16());
                 }
             }
