@@ -10,63 +10,14 @@ use ::rustls::server::WebPkiClientVerifier;
 use ::rustls::{AlertDescription, HandshakeKind, RootCertStore, SignatureScheme};
 use sealwire::conn::ConnEvent;
 use sealwire::error::{CertificateFault, ErrorKind};
-use sealwire::tls::{ClientAuth, ClientConfig, RecordPath, ServerConfig, Version};
+use sealwire::tls::{ClientAuth, Version};
 
 use crate::support::{
-    Certified, End, Kind, PATHS, PKI, SUITES, client_options, identity, pattern, roots,
+    Certified, End, Kind, PATHS, PKI, Setup, client_options, identity, pattern, roots,
     server_options,
 };
 
-/// Which end is ours, how it moves records, and what both ends agree on.
-#[derive(Clone, Copy, Debug)]
-struct Setup {
-    we_are_client: bool,
-    records: RecordPath,
-    suite: &'static str,
-    version: Version,
-    kind: Kind,
-}
-
 impl Setup {
-    fn each(mut check: impl FnMut(Self)) {
-        for (suite, version, kind) in SUITES {
-            for records in PATHS {
-                for we_are_client in [true, false] {
-                    check(Self {
-                        we_are_client,
-                        records,
-                        suite,
-                        version,
-                        kind,
-                    });
-                }
-            }
-        }
-    }
-
-    /// One suite for each version.
-    fn each_version(mut check: impl FnMut(Self)) {
-        Self::each(|setup| {
-            if (setup.suite.contains("AES128") || setup.suite.contains("AES_128"))
-                && setup.kind == Kind::Ecdsa
-            {
-                check(setup);
-            }
-        });
-    }
-
-    fn our_client(self) -> Arc<ClientConfig> {
-        let mut options = client_options(self.records);
-        options.suites = vec![self.suite.into()];
-        ClientConfig::new(&options).unwrap()
-    }
-
-    fn our_server(self) -> Arc<ServerConfig> {
-        let mut options = server_options(self.records, self.kind);
-        options.suites = vec![self.suite.into()];
-        ServerConfig::new(&options).unwrap()
-    }
-
     fn duo(self) -> Duo {
         if self.we_are_client {
             Duo::new(End::client_of(&self.our_client()), Peer::server(self.kind))

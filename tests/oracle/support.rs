@@ -148,6 +148,56 @@ pub(crate) fn client_options(records: RecordPath) -> ClientOptions {
     }
 }
 
+/// Which end is ours, how it moves records, and what both ends agree on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) we_are_client: bool,
+    pub(crate) records: RecordPath,
+    pub(crate) suite: &'static str,
+    pub(crate) version: Version,
+    pub(crate) kind: Kind,
+}
+
+impl Setup {
+    pub(crate) fn each(mut check: impl FnMut(Self)) {
+        for (suite, version, kind) in SUITES {
+            for records in PATHS {
+                for we_are_client in [true, false] {
+                    check(Self {
+                        we_are_client,
+                        records,
+                        suite,
+                        version,
+                        kind,
+                    });
+                }
+            }
+        }
+    }
+
+    /// One suite for each version.
+    pub(crate) fn each_version(mut check: impl FnMut(Self)) {
+        Self::each(|setup| {
+            let is_aes_128 = setup.suite.contains("AES128") || setup.suite.contains("AES_128");
+            if is_aes_128 && setup.kind == Kind::Ecdsa {
+                check(setup);
+            }
+        });
+    }
+
+    pub(crate) fn our_client(self) -> Arc<ClientConfig> {
+        let mut options = client_options(self.records);
+        options.suites = vec![self.suite.into()];
+        ClientConfig::new(&options).expect("a configuration")
+    }
+
+    pub(crate) fn our_server(self) -> Arc<ServerConfig> {
+        let mut options = server_options(self.records, self.kind);
+        options.suites = vec![self.suite.into()];
+        ServerConfig::new(&options).expect("a configuration")
+    }
+}
+
 /// One end with everything that came out of it.
 pub(crate) struct End {
     pub(crate) conn: Connection,
