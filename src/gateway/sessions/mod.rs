@@ -94,31 +94,28 @@ impl Sessions {
 
     /// Takes an event of a connection.
     pub(super) fn handle(&mut self, engine: &mut Engine, event: Event) {
+        let (Event::Connected { id }
+        | Event::Readable { id }
+        | Event::Writable { id }
+        | Event::PeerClosed { id }
+        | Event::Timer { id }
+        | Event::Closed { id, .. }) = event
+        else {
+            return;
+        };
+        let Some((key, side)) = self.find(engine, id) else {
+            return;
+        };
         match event {
-            Event::Connected { id } => match self.find(engine, id) {
-                (key, Side::Client) => self.client_ready(engine, key, id),
-                (key, Side::Server) => self.server_ready(engine, key),
+            Event::Connected { .. } => match side {
+                Side::Client => self.client_ready(engine, key, id),
+                Side::Server => self.server_ready(engine, key),
             },
-            Event::Readable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.relay(engine, key, side);
-            }
-            Event::Writable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.resume(engine, key, side.other());
-            }
-            Event::PeerClosed { id } => {
-                let (key, side) = self.find(engine, id);
-                self.peer_closed(engine, key, side);
-            }
-            Event::Timer { id } => {
-                let (key, _) = self.find(engine, id);
-                self.timer(engine, key);
-            }
-            Event::Closed { id, error, stage } => {
-                let (key, side) = self.find(engine, id);
-                self.closed(engine, key, side, error, stage);
-            }
+            Event::Readable { .. } => self.relay(engine, key, side),
+            Event::Writable { .. } => self.resume(engine, key, side.other()),
+            Event::PeerClosed { .. } => self.peer_closed(engine, key, side),
+            Event::Timer { .. } => self.timer(engine, key),
+            Event::Closed { error, stage, .. } => self.closed(engine, key, side, error, stage),
             _ => {}
         }
     }
@@ -167,8 +164,12 @@ impl Sessions {
         Ok([ours, routes])
     }
 
-    fn find(&self, engine: &Engine, id: ConnId) -> (usize, Side) {
-        from_user_data(engine.user_data(id))
+    /// The session of a connection, and its side. A connection that was refused has none, and its user data,
+    /// which nobody set, are those of the first.
+    fn find(&mut self, engine: &Engine, id: ConnId) -> Option<(usize, Side)> {
+        let (key, side) = from_user_data(engine.user_data(id));
+        let session = self.slab.get_mut(key)?;
+        (session.leg(side).id == Some(id)).then_some((key, side))
     }
 
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {

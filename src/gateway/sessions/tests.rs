@@ -383,6 +383,10 @@ fn connections_beyond_a_bound_are_refused_until_there_is_room() {
         let _server = bench.server(SERVER);
         let third = bench.client();
         bench.until(|_| third.is_reset());
+        // Those that are in hear nothing of it.
+        first.send(b"on");
+        assert_eq!(bench.recv(&server, 2), b"on");
+        bench.until(|bench| bench.engine.conns_len() == 4);
         assert_eq!(bench.failures(), "limit=1");
         drop((first, server));
         bench.until(|bench| bench.state.counters.open.taken() == 1);
