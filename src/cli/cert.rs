@@ -15,6 +15,7 @@ use crate::gateway::machine::wall_s;
 
 /// Certificates for development
 #[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLE)]
 pub(super) enum Cert {
     Init(Init),
 }
