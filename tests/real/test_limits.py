@@ -1,5 +1,6 @@
 """Bounds: back-pressure, timeouts, numbers of connections, and that everything is given back."""
 
+import contextlib
 import hashlib
 import socket
 import threading
@@ -116,9 +117,7 @@ class Timeouts(Case):
         with clients.tls(gateway.port) as connection:
             clients.ask(connection, b"then nothing")
             self.assertTrue(clients.is_ended(connection))
-            found = [event for event in gateway.events() if event.get("peer") == clients.name(connection)]
-            self.assertTrue(any(event.get("class") == "timeout" for event in found), found)
-        gateway.judges_failures = False
+            gateway.failed(clients.name(connection), "timeout")
         until(lambda: gateway.sockets() == 0, "no connection is left")
 
     def test_traffic_is_not_idle(self):
@@ -180,10 +179,10 @@ class Connections(Case):
         inside = [clients.tls(gateway.port) for _ in range(3)]
         for connection in inside:
             clients.ask(connection, b"inside")
-        with clients.plain(gateway.port) as fourth:
-            peer = clients.name(fourth)
+        # The reset may come before the client knows that it is connected.
+        with contextlib.suppress(ConnectionResetError), clients.plain(gateway.port) as fourth:
             self.assertTrue(clients.is_ended(fourth))
-            gateway.failed(peer, "limit")
+        gateway.claimed(**{"class": "limit"})
         inside.pop().unwrap().close()
         until(lambda: gateway.sockets() == 4, "one connection is gone")
         with clients.tls(gateway.port) as instead:
