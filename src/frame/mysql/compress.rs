@@ -30,6 +30,8 @@ struct Inflating {
     stream: Decompress,
     /// Plain bytes that are still to come out.
     left: usize,
+    /// The end of the stream, behind its checksum, was reached.
+    has_ended: bool,
     piece: [u8; INFLATED_PIECE_LEN],
 }
 
@@ -85,11 +87,14 @@ impl Inflater {
             return Ok((!stored.is_empty()).then_some(Piece::Stored(stored)));
         };
 
+        if inflating.has_ended {
+            return Err(BROKEN);
+        }
         let mut ahead = *input;
         let (consumed, inflated) = inflating.step(take_up_to(&mut ahead, body.left))?;
         take_up_to(input, consumed);
         body.left -= consumed;
-        if consumed > 0 || inflated > 0 {
+        if consumed > 0 || inflated > 0 || inflating.has_ended {
             return Ok(Some(Piece::Inflated(inflated)));
         }
         match input.is_empty() && body.left > 0 {
@@ -119,7 +124,7 @@ impl Body {
     }
 
     fn is_over(&self) -> bool {
-        self.left == 0 && self.inflating.as_ref().is_none_or(|it| it.left == 0)
+        self.left == 0 && self.inflating.as_ref().is_none_or(|it| it.has_ended)
     }
 }
 
@@ -128,6 +133,7 @@ impl Inflating {
         Self {
             stream: Decompress::new(true),
             left: plain_len,
+            has_ended: false,
             piece: [0; INFLATED_PIECE_LEN],
         }
     }
@@ -142,7 +148,8 @@ impl Inflating {
         let consumed = self.stream.total_in().saturating_sub(before.0) as usize;
         let inflated = self.stream.total_out().saturating_sub(before.1) as usize;
         self.left = self.left.checked_sub(inflated).ok_or(BROKEN)?;
-        match status == Status::StreamEnd && self.left > 0 {
+        self.has_ended = status == Status::StreamEnd;
+        match self.has_ended && self.left > 0 {
             true => Err(BROKEN),
             false => Ok((consumed, inflated)),
         }
@@ -153,3 +160,87 @@ impl Inflating {
 pub(super) const COMPRESSED_HEADER_LEN: usize = 7;
 
 const BROKEN: Violation = Violation::Malformed("a compressed frame");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compress, Compression, FlushCompress};
+
+    fn zlib(plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(plain.len() + 1024);
+        Compress::new(Compression::default(), true)
+            .compress_vec(plain, &mut out, FlushCompress::Finish)
+            .unwrap();
+        out
+    }
+
+    fn frame(body: &[u8], plain_len: usize) -> Vec<u8> {
+        let mut out = (body.len() as u32).to_le_bytes()[..3].to_vec();
+        out.push(0);
+        out.extend_from_slice(&(plain_len as u32).to_le_bytes()[..3]);
+        out.extend_from_slice(body);
+        out
+    }
+
+    fn inflate(stream: &[u8], piece_len: usize) -> Result<(Vec<u8>, bool), Violation> {
+        let mut inflater = Inflater::default();
+        let mut out = Vec::new();
+        for mut piece in stream.chunks(piece_len) {
+            while let Some(plain) = inflater.next(&mut piece)? {
+                assert!(!plain.is_empty());
+                out.extend_from_slice(plain);
+            }
+            assert!(piece.is_empty());
+        }
+        let is_between = inflater.is_between_frames();
+        Ok((out, is_between))
+    }
+
+    #[test]
+    fn stored_and_deflated_frames_come_out_in_order_whatever_the_pieces() {
+        let long: Vec<u8> = (0..3 * INFLATED_PIECE_LEN)
+            .map(|at| (at % 251) as u8)
+            .collect();
+        let mut stream = frame(b"stored", 0);
+        stream.extend(frame(&zlib(&long), long.len()));
+        stream.extend(frame(b"", 0));
+        stream.extend(frame(&zlib(b"z"), 1));
+        let expected = [b"stored", &long[..], b"z"].concat();
+        for piece_len in [1, 2, 3, 7, 8, 100, stream.len()] {
+            assert_eq!(inflate(&stream, piece_len), Ok((expected.clone(), true)));
+        }
+        for cut in 1..stream.len() {
+            let (plain, is_between) = inflate(&stream[..cut], cut).unwrap();
+            assert!(expected.starts_with(&plain));
+            let empty_and_last = stream.len() - 7 - zlib(b"z").len();
+            assert_eq!(
+                is_between,
+                [13, empty_and_last - 7, empty_and_last].contains(&cut),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_frame_that_inflates_to_more_or_less_than_it_says_is_refused() {
+        let plain = vec![0; 1 << 20];
+        let body = zlib(&plain);
+        assert!(inflate(&frame(&body, plain.len()), 4096).is_ok());
+        assert!(inflate(&frame(&body, plain.len() - 1), 4096).is_err());
+        assert!(inflate(&frame(&body, plain.len() + 1), 4096).is_err());
+        assert!(inflate(&frame(&body[..body.len() - 5], plain.len()), 4096).is_err());
+        assert!(inflate(&frame(b"", 1), 4096).is_err());
+        assert!(inflate(&frame(b"not zlib", 8), 4096).is_err());
+        let with_a_tail = [&body[..], b"tail"].concat();
+        assert!(inflate(&frame(&with_a_tail, plain.len()), 4096).is_err());
+    }
+
+    #[test]
+    fn nothing_is_held_between_frames() {
+        let mut inflater = Inflater::default();
+        let stream = frame(&zlib(b"text"), 4);
+        let mut input = &stream[..];
+        while inflater.next(&mut input).unwrap().is_some() {}
+        assert!(inflater.body.is_none());
+    }
+}

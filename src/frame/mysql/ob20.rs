@@ -296,3 +296,122 @@ const PLAIN_CRC_32C: Algorithm<u32> = Algorithm {
 };
 
 static PAYLOAD_CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&PLAIN_CRC_32C);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// COM_PING as the only frame of request 5.
+    const PING: &str = "21000000000000ab201400040302010500000005000000020000000000\
+                        61da010000000e8bd06994";
+
+    fn unhex(text: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap()
+    }
+
+    fn header() -> Ob20Header {
+        Ob20Header {
+            connection_id: 0x0102_0304,
+            request_id: 5,
+            flags: Ob20Flags::LAST,
+            ..Ob20Header::default()
+        }
+    }
+
+    /// What comes out of `stream` cut into pieces of `piece_len`.
+    fn read(stream: &[u8], piece_len: usize) -> Result<Vec<u8>, Violation> {
+        let mut reader = Ob20Reader::default();
+        let mut out = Vec::new();
+        for mut piece in stream.chunks(piece_len) {
+            while let Some(plain) = reader.next(&mut piece)? {
+                out.extend_from_slice(plain);
+            }
+        }
+        assert_eq!(
+            reader.is_between_frames(),
+            reader.header().is_none() && reader.header.bytes().is_empty()
+        );
+        Ok(out)
+    }
+
+    #[test]
+    fn checksums_have_their_check_values() {
+        assert_eq!(HEADER_CRC.checksum(b"123456789"), 0xbb3d);
+        assert_eq!(PAYLOAD_CRC.checksum(b"123456789"), 0x58e3_fa20);
+    }
+
+    #[test]
+    fn the_known_frame_is_written_and_read() {
+        let mut out = Vec::new();
+        let ping = [1, 0, 0, 0, 0x0e];
+        header().write_frame(&mut out, None, &ping).unwrap();
+        assert_eq!(out, unhex(PING));
+        for piece_len in 1..=out.len() {
+            assert_eq!(read(&out, piece_len).unwrap(), ping);
+        }
+    }
+
+    #[test]
+    fn extra_info_is_skipped_wherever_it_is_cut() {
+        let mut stream = Vec::new();
+        for (extra, payload) in [
+            (Some(&b"session state"[..]), &b"one"[..]),
+            (Some(b""), b"two"),
+            (None, b""),
+            (Some(b"x"), b""),
+            (None, b"three"),
+        ] {
+            header().write_frame(&mut stream, extra, payload).unwrap();
+        }
+        for piece_len in 1..=stream.len() {
+            assert_eq!(read(&stream, piece_len).unwrap(), b"onetwothree");
+        }
+    }
+
+    #[test]
+    fn every_changed_bit_is_noticed() {
+        let mut frame = Vec::new();
+        header()
+            .write_frame(&mut frame, Some(b"extra"), b"payload")
+            .unwrap();
+        for bit in 0..8 * frame.len() {
+            let mut changed = frame.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(&changed, changed.len()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn checksums_of_zero_are_none() {
+        let mut frame = unhex(PING);
+        frame[29..31].fill(0);
+        frame[36..].fill(0);
+        assert_eq!(read(&frame, 40).unwrap(), [1, 0, 0, 0, 0x0e]);
+    }
+
+    #[test]
+    fn extra_info_longer_than_the_payload_is_refused() {
+        let mut frame = Vec::new();
+        let flagged = Ob20Header {
+            flags: Ob20Flags::EXTRA_INFO,
+            ..header()
+        };
+        flagged
+            .write_frame(&mut frame, None, &[9, 0, 0, 0, 1])
+            .unwrap();
+        assert!(read(&frame, frame.len()).is_err());
+        frame.clear();
+        flagged.write_frame(&mut frame, None, &[0, 0, 0]).unwrap();
+        assert!(read(&frame, frame.len()).is_err());
+    }
+
+    #[test]
+    fn what_fits_no_frame_is_not_written() {
+        let mut out = Vec::new();
+        let payload = vec![0; OB20_PAYLOAD_LEN_MAX + 1];
+        assert!(header().write_frame(&mut out, None, &payload).is_err());
+        assert!(out.is_empty());
+        header().write_frame(&mut out, None, &payload[1..]).unwrap();
+        assert_eq!(read(&out, out.len()).unwrap().len(), OB20_PAYLOAD_LEN_MAX);
+    }
+}

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use crate::error::Result;
@@ -99,7 +101,7 @@ fn short_header(payload_len: usize, sequence: &mut Sequence) -> [u8; HEADER_LEN]
 }
 
 /// A whole packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// The sequence id.
     pub sequence: u8,
@@ -107,10 +109,16 @@ pub struct Packet<'a> {
     pub payload: &'a [u8],
 }
 
+/// Leaves the payload out, as it may hold a password.
+impl fmt::Debug for Packet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Packet({}, {} bytes)", self.sequence, self.payload.len())
+    }
+}
+
 /// Puts packets of bounded length together, one at a time, from bytes in pieces of any size.
 ///
 /// What it holds may be a password: the memory is overwritten when it is given up.
-#[derive(Debug)]
 pub struct PacketAssembler {
     len_max: usize,
     header: Partial<HEADER_LEN>,
@@ -185,6 +193,14 @@ impl PacketAssembler {
             self.payload = grown;
         }
         self.payload.extend_from_slice(piece);
+    }
+}
+
+/// Leaves the payload out, as it may hold a password.
+impl fmt::Debug for PacketAssembler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (have, promised) = (self.payload.len(), self.promised().payload_len);
+        write!(f, "PacketAssembler({have} of {promised} bytes)")
     }
 }
 
@@ -342,3 +358,140 @@ pub const HEADER_LEN: usize = 4;
 
 /// The longest payload of one packet, in bytes: one of just this length is continued in the next packet.
 pub const PAYLOAD_LEN_MAX: usize = 0xff_ffff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(sequence: &mut Sequence, len: usize, fill: u8) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_packet(&mut out, sequence, |writer| writer.bytes(&vec![fill; len]));
+        out
+    }
+
+    /// Heads and place as the scanner finds them in `stream`, cut into pieces of `piece_len`.
+    fn scan(stream: &[u8], piece_len: usize) -> (Vec<(Header, Vec<u8>)>, bool) {
+        let mut scanner = Scanner::<3>::default();
+        let mut heads = Vec::new();
+        for mut piece in stream.chunks(piece_len) {
+            while let Some(head) = scanner.next(&mut piece) {
+                heads.push((head.header, head.first().to_vec()));
+            }
+            assert!(piece.is_empty());
+        }
+        (heads, scanner.is_between_packets())
+    }
+
+    #[test]
+    fn lengths_around_the_longest_part_are_split_and_read_as_one() {
+        for (len, parts) in [
+            (0, 1),
+            (1, 1),
+            (PAYLOAD_LEN_MAX - 1, 1),
+            (PAYLOAD_LEN_MAX, 2),
+            (PAYLOAD_LEN_MAX + 1, 2),
+            (2 * PAYLOAD_LEN_MAX, 3),
+        ] {
+            let mut sequence = Sequence(254);
+            let mut stream = packet(&mut sequence, len, 7);
+            assert_eq!(stream.len(), len + parts * HEADER_LEN);
+            assert_eq!(sequence.0, 254u8.wrapping_add(parts as u8));
+            stream.extend(packet(&mut sequence, 2, 9));
+
+            let (heads, is_between) = scan(&stream, 1 << 20);
+            assert!(is_between);
+            assert_eq!(heads.len(), 2, "{len} bytes");
+            assert_eq!(heads[0].0.payload_len as usize, len.min(PAYLOAD_LEN_MAX));
+            assert_eq!(heads[0].1, vec![7; len.min(3)]);
+            assert_eq!(heads[1].1, [9, 9]);
+        }
+    }
+
+    #[test]
+    fn a_scan_does_not_depend_on_the_pieces() {
+        let mut sequence = Sequence::default();
+        let mut stream = Vec::new();
+        for len in [0, 1, 2, 3, 4, 300, 0, 0, 5] {
+            stream.extend(packet(&mut sequence, len, len as u8));
+        }
+        let whole = scan(&stream, stream.len());
+        assert_eq!(whole.0.len(), 9);
+        for piece_len in 1..20 {
+            assert_eq!(scan(&stream, piece_len), whole, "pieces of {piece_len}");
+        }
+        for cut in 0..stream.len() {
+            let (heads, is_between) = scan(&stream[..cut], 1024);
+            let ends = [0, 4, 9, 15, 22, 30, 334, 338, 342];
+            assert_eq!(is_between, ends.contains(&cut), "cut at {cut}");
+            assert!(heads.len() <= 9);
+        }
+    }
+
+    #[test]
+    fn assembling_takes_one_packet_and_no_byte_more() {
+        let mut sequence = Sequence(1);
+        let mut stream = packet(&mut sequence, 32, 1);
+        let first_len = stream.len();
+        stream.extend(packet(&mut sequence, 0, 0));
+        stream.extend_from_slice(b"\x16\x03\x01");
+
+        let mut assembler = PacketAssembler::new(100);
+        let mut input = &stream[..];
+        let packet = assembler.next(&mut input).unwrap().unwrap();
+        assert_eq!((packet.sequence, packet.payload), (1, &[1; 32][..]));
+        assert_eq!(input.len(), stream.len() - first_len);
+        assert!(assembler.is_empty());
+        let packet = assembler.next(&mut input).unwrap().unwrap();
+        assert_eq!((packet.sequence, packet.payload), (2, &[][..]));
+        assert_eq!(input, b"\x16\x03\x01");
+
+        for byte in &stream[..first_len - 1] {
+            assert_eq!(assembler.next(&mut std::slice::from_ref(byte)), Ok(None));
+            assert!(!assembler.is_empty());
+        }
+        let mut last = &stream[first_len - 1..first_len];
+        assert_eq!(assembler.next(&mut last).unwrap().unwrap().payload, [1; 32]);
+    }
+
+    #[test]
+    fn a_promise_beyond_the_bound_is_refused_before_anything_is_held() {
+        for (len_max, promised, accepted) in [
+            (10, 10, true),
+            (10, 11, false),
+            (usize::MAX, PAYLOAD_LEN_MAX - 1, true),
+            (usize::MAX, PAYLOAD_LEN_MAX, false),
+        ] {
+            let mut assembler = PacketAssembler::new(len_max);
+            let header = Header {
+                payload_len: promised as u32,
+                sequence: 1,
+            };
+            let mut input = &header.encode()[..];
+            match accepted {
+                true => assert_eq!(assembler.next(&mut input), Ok(None)),
+                false => assert_eq!(
+                    assembler.next(&mut input),
+                    Err(Violation::TooLong {
+                        len: promised,
+                        len_max: len_max.min(PAYLOAD_LEN_MAX - 1)
+                    })
+                ),
+            }
+            assert_eq!(assembler.payload.capacity(), 0);
+        }
+    }
+
+    #[test]
+    fn sequence_ids_wrap() {
+        let mut sequence = Sequence(255);
+        assert_eq!(sequence.expect(255), Ok(()));
+        assert_eq!(
+            sequence.expect(1),
+            Err(Violation::OutOfOrder {
+                expected: 0,
+                got: 1
+            })
+        );
+        assert_eq!(sequence.take(), 0);
+    }
+}

@@ -92,19 +92,25 @@ impl SessionWatch {
     }
 
     /// Reads bytes of the client, before they are relayed, and tells of every command that begins in them.
-    pub fn client(&mut self, mut input: &[u8], mut on_command: impl FnMut(CommandStart)) {
-        if let Some(mut first) = self.undecided.take() {
-            if !first.fill(UNDECIDED_LEN, &mut input) {
+    ///
+    /// With the command comes what is at hand behind its first byte, out of its framing: the rest of its packet,
+    /// or a part of it, and packets behind it. Where the framing is [`Framing::Plain`] these are the last bytes of
+    /// `input`, so that the lengths of both tell where the command begins.
+    pub fn client(&mut self, input: &[u8], mut on_command: impl FnMut(CommandStart, &[u8])) {
+        if let Some(mut first) = self.undecided {
+            let held = first;
+            if !first.fill(UNDECIDED_LEN, &mut { input }) {
                 self.undecided = Some(first);
                 return;
             }
+            self.undecided = None;
             // The last of these bytes is a command, or the zero that begins the length of an uncompressed frame's
             // content; command zero, COM_SLEEP, is never sent.
             if let [.., 0] = first.bytes() {
                 self.client = Unframer::Ob20(Ob20Reader::default());
                 self.server = Unframer::Ob20(Ob20Reader::default());
             }
-            self.read_client(first.bytes(), &mut on_command);
+            self.read_client(held.bytes(), &mut on_command);
         }
         self.read_client(input, &mut on_command);
     }
@@ -139,12 +145,12 @@ impl SessionWatch {
         self.tracker.status()
     }
 
-    fn read_client(&mut self, mut input: &[u8], on_command: &mut impl FnMut(CommandStart)) {
+    fn read_client(&mut self, mut input: &[u8], on_command: &mut impl FnMut(CommandStart, &[u8])) {
         loop {
             match self.client.next(&mut input) {
                 Ok(Some(mut piece)) => {
                     while let Some(start) = self.tracker.next_command(&mut piece) {
-                        on_command(start);
+                        on_command(start, piece);
                     }
                 }
                 Ok(None) => return,

@@ -5,12 +5,16 @@ pub mod native;
 mod rsa;
 mod server;
 pub mod sha2;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ClientAuth, KeySource};
 pub use rsa::{PrivateKey, PublicKey};
 pub use server::{Credentials, ServerAuth, ServerStep};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Algorithm, Context};
+use zeroize::Zeroizing;
 
 /// The nonce that a proof of a password covers.
 pub type Nonce = [u8; NONCE_LEN];
@@ -65,9 +69,35 @@ impl Plugin {
     }
 }
 
+/// The two plugins that prove a password do it alike: H(password) XOR a mask, which is made of the nonce and of
+/// what the server has stored, H(H(password)).
+fn prove<const N: usize>(hash: &'static Algorithm, password: &[u8], mask: [u8; N]) -> [u8; N] {
+    let hashed = Zeroizing::new(digest::<N>(hash, &[password]));
+    xor(&hashed, &mask)
+}
+
+fn stored<const N: usize>(hash: &'static Algorithm, password: &[u8]) -> [u8; N] {
+    let hashed = Zeroizing::new(digest::<N>(hash, &[password]));
+    digest(hash, &[hashed.as_slice()])
+}
+
+fn verify<const N: usize>(
+    hash: &'static Algorithm,
+    stored: &[u8; N],
+    mask: [u8; N],
+    proof: &[u8],
+) -> bool {
+    let Ok(proof) = proof.try_into() else {
+        return false;
+    };
+    let hashed = Zeroizing::new(xor(proof, &mask));
+    let claimed = digest::<N>(hash, &[hashed.as_slice()]);
+    verify_slices_are_equal(&claimed, stored).is_ok()
+}
+
 /// The digest of the parts, one behind the other.
-fn digest<const N: usize>(algorithm: &'static Algorithm, parts: &[&[u8]]) -> [u8; N] {
-    let mut context = Context::new(algorithm);
+fn digest<const N: usize>(hash: &'static Algorithm, parts: &[&[u8]]) -> [u8; N] {
+    let mut context = Context::new(hash);
     for part in parts {
         context.update(part);
     }
@@ -78,11 +108,12 @@ fn digest<const N: usize>(algorithm: &'static Algorithm, parts: &[&[u8]]) -> [u8
     out
 }
 
-fn xor<const N: usize>(mut a: [u8; N], b: &[u8; N]) -> [u8; N] {
-    for (to, from) in a.iter_mut().zip(b) {
+fn xor<const N: usize>(a: &[u8; N], b: &[u8; N]) -> [u8; N] {
+    let mut out = *a;
+    for (to, from) in out.iter_mut().zip(b) {
         *to ^= from;
     }
-    a
+    out
 }
 
 const NONCE_LEN: usize = super::handshake::NONCE_LEN;
