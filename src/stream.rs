@@ -7,7 +7,8 @@ use crate::conn::{ConnEvent, Connection, Data};
 use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and write timeouts.
+/// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and
+/// write timeouts.
 pub struct Stream<S> {
     conn: Connection,
     socket: S,
@@ -63,9 +64,9 @@ impl<S: Read + Write> Stream<S> {
         &self.conn
     }
 
-    /// The socket.
-    pub fn socket(&self) -> &S {
-        &self.socket
+    /// The socket, for its options.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// Ends this side with close_notify; the peer may go on sending.

@@ -1,6 +1,8 @@
-//! Bounded reading and writing of wire formats: what is not there cannot be read, and nothing panics.
+//! Bounded reading and writing of wire formats: what is not there cannot be read, and nothing
+//! panics.
 
-/// A cursor over received bytes. Every read either succeeds whole or returns `None` and moves nothing.
+/// A cursor over received bytes. Every read either succeeds whole or returns `None` and moves
+/// nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -178,8 +180,8 @@ impl<'a> Writer<'a> {
         self.bytes(bytes);
     }
 
-    /// Bytes and a NUL behind them. What follows a NUL inside of `bytes` is left out, since a reader would take
-    /// it for the next field.
+    /// Bytes and a NUL behind them. What follows a NUL inside of `bytes` is left out, since a
+    /// reader would take it for the next field.
     pub fn nul_bytes(&mut self, bytes: &[u8]) {
         let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
         self.bytes(text);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,7 +14,7 @@ use super::machine;
 use super::resolver::{Resolver, system_lookup};
 use super::service::Service;
 use super::worker::{Bound, Mailbox, Message, Worker};
-use crate::engine::{Address, Counters, EngineOptions};
+use crate::engine::{Address, Counters, Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Runs a gateway by `plan` until signals have ended it. `load` gives the next plan on SIGHUP.
@@ -176,7 +176,8 @@ impl Supervisor {
         for state in &service.routes {
             for address in &state.route.listen {
                 if !bound.contains_key(address) {
-                    check_free(address)?;
+                    check_free(address)
+                        .map_err(|error| error.at(format_args!("route {:?}", state.route.name)))?;
                 }
             }
         }
@@ -312,6 +313,7 @@ impl Supervisor {
         let Counters { backend, .. } = &self.counters;
         let records = self.counters.relayed_records;
         let enters_per_record = backend.enters as f64 / records.max(1) as f64;
+        let enters_per_record = (enters_per_record * 1e3).round() / 1e3;
         tracing::info!(
             enters = backend.enters,
             syscalls = backend.syscalls,
@@ -322,7 +324,7 @@ impl Supervisor {
             cycles = self.counters.cycles,
             relayed_records = records,
             relayed_bytes = self.counters.relayed_bytes,
-            enters_per_record = %format_args!("{enters_per_record:.3}"),
+            enters_per_record,
             "engine totals"
         );
         tracing::info!("stopped");
@@ -351,21 +353,22 @@ fn work(
     open: Arc<Gauge>,
     mut farewell: Farewell,
 ) {
-    let outcome = Worker::new(index, options, bounded(MESSAGES_MAX), resolver, open).and_then(
-        |(mut worker, mailbox)| {
-            let started = Notice::Started(Started {
-                worker: index,
-                mailbox,
-                backend: worker.engine().describe(),
-                fallback_reason: worker.engine().fallback_reason().map(str::to_owned),
-            });
-            // Where the supervisor has given up there is nothing to serve, and no message will come.
-            match farewell.notices.send(started) {
-                Ok(()) => worker.run(),
-                Err(_) => Ok(Counters::default()),
-            }
-        },
-    );
+    let outcome = Engine::new(options).and_then(|engine| {
+        let backend = engine.describe();
+        let fallback_reason = engine.fallback_reason().map(str::to_owned);
+        let (mut worker, mailbox) = Worker::new(index, engine, resolver, open);
+        let started = Notice::Started(Started {
+            worker: index,
+            mailbox,
+            backend,
+            fallback_reason,
+        });
+        // Where the supervisor has given up there is nothing to serve, and no message will come.
+        match farewell.notices.send(started) {
+            Ok(()) => worker.run(),
+            Err(_) => Ok(Counters::default()),
+        }
+    });
     farewell.outcome = Some(outcome);
 }
 
@@ -383,8 +386,8 @@ fn watch_signals(notices: Sender<Notice>) -> Result<()> {
     thread.map(drop).map_err(failed)
 }
 
-/// An error where somebody else listens on `address`. The workers share their ports (SO_REUSEPORT), and so
-/// could a second gateway that was started by mistake.
+/// An error where somebody else listens on `address`. The workers share their ports (SO_REUSEPORT),
+/// and so could a second gateway that was started by mistake.
 fn check_free(address: &Address) -> Result<()> {
     let Address::Ip(ip) = address else {
         return Ok(());
@@ -398,25 +401,19 @@ fn check_free(address: &Address) -> Result<()> {
 }
 
 fn warn_of_expiry(plan: &Plan) {
-    let now_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now_s = machine::wall_s();
     for route in &plan.routes {
         for (side, identity) in route.identities() {
-            let left_s = identity.not_after_s().saturating_sub(now_s);
-            if left_s > EXPIRY_WARNING_S {
-                continue;
-            }
-            let name = &*route.name;
+            let route = &*route.name;
             let subject = escape(identity.subject());
-            let days = left_s / DAY_S;
-            tracing::warn!(
-                route = name,
-                side,
-                subject,
-                days,
-                "certificate expires soon"
-            );
+            match identity.not_after_s().checked_sub(now_s) {
+                None => tracing::warn!(route, side, subject, "certificate expired"),
+                Some(left_s) if left_s <= EXPIRY_WARNING_S => {
+                    let days = left_s / DAY_S;
+                    tracing::warn!(route, side, subject, days, "certificate expires soon");
+                }
+                Some(_) => {}
+            }
         }
     }
 }
@@ -459,10 +456,8 @@ fn interrupted() -> Error {
 /// How often lost log lines are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Messages on their way to one worker: answers of the resolver, for the most part.
-const MESSAGES_MAX: usize = 1_024;
-
-/// Time before the expiry of a certificate from which on every start and reload warns: two working weeks.
+/// Time before the expiry of a certificate from which on every start and reload warns: two working
+/// weeks.
 const EXPIRY_WARNING_S: u64 = 14 * DAY_S;
 
 const DAY_S: u64 = 86_400;

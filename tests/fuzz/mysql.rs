@@ -1,5 +1,5 @@
-//! What a fuzzer, or a test with mutated recordings, does to the MySQL room: bytes go in, and besides that nothing
-//! panics, what comes out has to be consistent.
+//! What a fuzzer, or a test with mutated recordings, does to the MySQL room: bytes go in, and
+//! besides that nothing panics, what comes out has to be consistent.
 
 use sealwire::frame::mysql::{
     Activity, Attributes, Capabilities, ChangeUser, FirstClientPacket, FirstServerPacket, Framing,
@@ -55,7 +55,8 @@ pub fn login(payload: &[u8]) {
     assert!(!is_cut, "an answer that was parsed fits its encoding");
 }
 
-/// A payload where a server's reply to a login, or a client's change of user, is due. The first byte says to whom.
+/// A payload where a server's reply to a login, or a client's change of user, is due. The first
+/// byte says to whom.
 pub fn reply(data: &[u8]) {
     let Some((&dialect, payload)) = data.split_first() else {
         return;
@@ -98,8 +99,8 @@ pub fn packets(data: &[u8]) {
     assert_eq!(assemble(1), whole);
 }
 
-/// Both directions of a session behind its login. The first two bytes say how it is spoken; then a byte says how
-/// long a piece is and whose it is, and the piece follows.
+/// Both directions of a session behind its login. The first two bytes say how it is spoken; then a
+/// byte says how long a piece is and whose it is, and the piece follows.
 pub fn session(data: &[u8]) {
     let [dialect, framing, script @ ..] = data else {
         return;

@@ -1,11 +1,14 @@
-//! The back end of tests: a network in memory that does everything a kernel may do, at the worst time.
+//! The back end of tests: a network in memory that does everything a kernel may do, at the worst
+//! time.
 //!
-//! Time is virtual and jumps to the next thing that happens; one seed always gives the same run. What breaks
-//! the order stated in [`backend`](super::backend) panics, so that every run is also a test of the caller.
+//! Time is virtual and jumps to the next thing that happens; one seed always gives the same run.
+//! What breaks the order stated in [`backend`](super::backend) panics, so that every run is also a
+//! test of the caller.
 
 mod link;
 mod peer;
 mod rng;
+mod tasks;
 mod world;
 
 use std::cell::RefCell;
@@ -25,6 +28,7 @@ use crate::time::Now;
 use world::World;
 
 pub use peer::SimPeer;
+pub use rng::Rng;
 
 /// A simulated network with one back end and any number of scripted peers.
 #[derive(Clone)]
@@ -141,7 +145,8 @@ impl Sim {
         Some(SimPeer::new(Rc::clone(&self.world), end))
     }
 
-    /// Lets the back end connect to `address`, where scripted peers take the other end by [`Sim::accept`].
+    /// Lets the back end connect to `address`, where scripted peers take the other end by
+    /// [`Sim::accept`].
     pub fn listen(&self, address: &Address) {
         self.world.borrow_mut().listen_peer(address);
     }
@@ -225,6 +230,10 @@ impl Backend for SimBackend {
 
     fn shutdown(&mut self, key: SocketKey) {
         self.world.borrow_mut().shutdown(key);
+    }
+
+    fn reset(&mut self, key: SocketKey) {
+        self.world.borrow_mut().reset(key);
     }
 
     fn close(&mut self, key: SocketKey) {

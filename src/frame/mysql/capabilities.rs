@@ -3,7 +3,8 @@ use std::ops::{BitAnd, BitOr};
 
 use super::handshake::Greeting;
 
-/// What a server offers, or a client uses: MySQL's 32 flags, and MariaDB's extended ones above them.
+/// What a server offers, or a client uses: MySQL's 32 flags, and MariaDB's extended ones above
+/// them.
 ///
 /// Bits without a name are kept. Bits 27 to 29 mean other things to OceanBase than to MySQL
 /// ([`ServerKind`]): they are to be passed on untouched.
@@ -12,8 +13,8 @@ use super::handshake::Greeting;
 pub struct Capabilities(u64);
 
 impl Capabilities {
-    /// MySQL's own mark. MariaDB calls it CLIENT_MYSQL; its servers leave it out, and only then are there extended
-    /// capabilities.
+    /// MySQL's own mark. MariaDB calls it CLIENT_MYSQL; its servers leave it out, and only then are
+    /// there extended capabilities.
     pub const LONG_PASSWORD: Self = Self(1 << 0);
     /// Affected rows are those found, not those changed.
     pub const FOUND_ROWS: Self = Self(1 << 1);
@@ -71,7 +72,8 @@ impl Capabilities {
     pub const QUERY_ATTRIBUTES: Self = Self(1 << 27);
     /// MySQL: up to three factors. OceanBase: hidden row ids.
     pub const MULTI_FACTOR_AUTHENTICATION: Self = Self(1 << 28);
-    /// MySQL: reserved. OceanBase: locators of large objects. MariaDB before 10.2: progress reports.
+    /// MySQL: reserved. OceanBase: locators of large objects. MariaDB before 10.2: progress
+    /// reports.
     pub const CAPABILITY_EXTENSION: Self = Self(1 << 29);
     /// Client-local.
     pub const SSL_VERIFY_SERVER_CERT: Self = Self(1 << 30);
@@ -110,8 +112,8 @@ impl Capabilities {
         (self.0 >> 32) as u32
     }
 
-    /// Joins the two halves. The extended one counts only where bit 0 is clear, MariaDB's mark for their being
-    /// there.
+    /// Joins the two halves. The extended one counts only where bit 0 is clear, MariaDB's mark for
+    /// their being there.
     pub(super) const fn join(low: u32, extended: u32) -> Self {
         let low = low as u64;
         match low & Self::LONG_PASSWORD.0 {
@@ -154,7 +156,8 @@ impl BitAnd for Capabilities {
     }
 }
 
-/// The names of the set bits, joined by `|`; what has no name is one hexadecimal number behind them.
+/// The names of the set bits, joined by `|`; what has no name is one hexadecimal number behind
+/// them.
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut unnamed = self.0;
@@ -194,9 +197,9 @@ pub enum ServerKind {
 impl ServerKind {
     /// Tells the servers apart by version, flags and plugin of their greeting, together.
     ///
-    /// OceanBase poses as MySQL 5.7.25 (5.6.25 in older releases), names mysql_native_password only, and
-    /// tracks session state, or has bits 28 and 29, without length-encoded authentication data: no MySQL that
-    /// has one of the former lacks the latter.
+    /// OceanBase poses as MySQL 5.7.25 (5.6.25 in older releases), names mysql_native_password
+    /// only, and tracks session state, or has bits 28 and 29, without length-encoded authentication
+    /// data: no MySQL that has one of the former lacks the latter.
     pub fn of(greeting: &Greeting<'_>) -> Self {
         let version = greeting.version;
         let flags = greeting.capabilities;

@@ -7,8 +7,8 @@ use super::capabilities::Capabilities;
 use super::response::{Attributes, read_plugin};
 use super::violation::Violation;
 
-/// A command, by the first byte of its packet. A byte without a name is a command as well, one that is not
-/// known here.
+/// A command, by the first byte of its packet. A byte without a name is a command as well, one that
+/// is not known here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Command(pub u8);
@@ -18,7 +18,8 @@ macro_rules! commands {
         impl Command {
             $($(#[$doc])* pub const $name: Self = Self($code);)+
 
-            /// The name in capitals, as in `STMT_PREPARE`; `None` where the command is not known here.
+            /// The name in capitals, as in `STMT_PREPARE`; `None` where the command is not known
+            /// here.
             pub fn name(self) -> Option<&'static str> {
                 match self {
                     $(Self::$name => Some(stringify!($name)),)+
@@ -105,7 +106,8 @@ impl fmt::Display for Command {
 pub struct ChangeUser<'a> {
     /// The account.
     pub user: &'a [u8],
-    /// The answer to the nonce of the greeting, or of the last switch. It may be a password in clear.
+    /// The answer to the nonce of the greeting, or of the last switch. It may be a password in
+    /// clear.
     pub auth_response: &'a [u8],
     /// The database to use, empty for none.
     pub database: &'a [u8],

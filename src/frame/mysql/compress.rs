@@ -8,9 +8,9 @@ use super::violation::Violation;
 
 /// Takes MySQL's compressed framing off a stream of bytes: what comes out are ordinary packets.
 ///
-/// A frame is never held. Its content comes out in pieces of [`INFLATED_PIECE_LEN`] as its bytes come in, and
-/// has to end just where the frame's header said, so that no input makes memory grow. Between frames
-/// nothing is allocated.
+/// A frame is never held. Its content comes out in pieces of [`INFLATED_PIECE_LEN`] as its bytes
+/// come in, and has to end just where the frame's header said, so that no input makes memory grow.
+/// Between frames nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Inflater {
     header: Partial<COMPRESSED_HEADER_LEN>,
@@ -36,8 +36,8 @@ struct Inflating {
 }
 
 impl Inflater {
-    /// Takes bytes from the front of `input` and gives the next piece of what they carry. `None` where
-    /// `input` is used up.
+    /// Takes bytes from the front of `input` and gives the next piece of what they carry. `None`
+    /// where `input` is used up.
     ///
     /// # Errors
     ///
@@ -138,7 +138,8 @@ impl Inflating {
         }
     }
 
-    /// Inflates as much of `input` as one piece holds: how many bytes went in, and how many came out.
+    /// Inflates as much of `input` as one piece holds: how many bytes went in, and how many came
+    /// out.
     fn step(&mut self, input: &[u8]) -> Result<(usize, usize), Violation> {
         let before = (self.stream.total_in(), self.stream.total_out());
         let status = self
@@ -156,7 +157,8 @@ impl Inflating {
     }
 }
 
-/// Length of the header of a compressed frame, in bytes: its length, a sequence id, the length of its content.
+/// Length of the header of a compressed frame, in bytes: its length, a sequence id, the length of
+/// its content.
 pub(super) const COMPRESSED_HEADER_LEN: usize = 7;
 
 const BROKEN: Violation = Violation::Malformed("a compressed frame");

@@ -10,7 +10,8 @@ use super::violation::Violation;
 pub enum FirstServerPacket<'a> {
     /// It goes on to a login.
     Greeting(Greeting<'a>),
-    /// It refuses the connection. Such an error carries no SQLSTATE, since no capabilities are agreed on yet.
+    /// It refuses the connection. Such an error carries no SQLSTATE, since no capabilities are
+    /// agreed on yet.
     Refused(ErrPacket<'a>),
 }
 
@@ -115,8 +116,8 @@ impl<'a> Greeting<'a> {
         }
     }
 
-    /// Sets the capabilities in a greeting's payload; every other byte stays. The extended half is written
-    /// where there is one.
+    /// Sets the capabilities in a greeting's payload; every other byte stays. The extended half is
+    /// written where there is one.
     ///
     /// # Errors
     ///

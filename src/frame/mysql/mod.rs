@@ -1,14 +1,13 @@
 //! MySQL, MariaDB and OceanBase on the wire: login, commands, compressed and OB 2.0 framing.
 //!
 //! ```text
-//! bytes ──► PacketAssembler ──► Greeting, FirstClientPacket, LoginReply …      until login has ended
-//! bytes ──► SessionWatch ──► CommandTracker: idle, in flight, IN_TRANS         from then on, headers only
+//! bytes -> PacketAssembler -> Greeting, FirstClientPacket, LoginReply      until the login has ended
+//! bytes -> SessionWatch -> CommandTracker: idle, in flight, IN_TRANS       from then on
 //! ```
 //!
-//! Parsed values borrow from the packet. What a relay has to change is changed in place, so that every byte it
-//! does not understand stays as it was. Integers are little endian throughout.
+//! Parsed values borrow from the packet. What a relay has to change is changed in place, so that
+//! every byte it does not understand stays as it was. Integers are little endian throughout.
 
-#![forbid(unsafe_code)]
 #![warn(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -8,7 +8,8 @@ use crate::wire::{Reader, Writer};
 use super::packet::{Partial, take_up_to};
 use super::violation::Violation;
 
-/// The header of a frame of OceanBase's protocol 2.0, its outer header of a compressed frame included.
+/// The header of a frame of OceanBase's protocol 2.0, its outer header of a compressed frame
+/// included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ob20Header {
     /// The sequence id of the outer header.
@@ -60,8 +61,8 @@ impl Ob20Header {
         (is_intact && is_ob20 && frame_len == compressed_len).then_some(header)
     }
 
-    /// Appends the frame that carries `payload` behind `extra_info`. The header's length, and the flag that
-    /// tells of extra info, are set to what is there.
+    /// Appends the frame that carries `payload` behind `extra_info`. The header's length, and the
+    /// flag that tells of extra info, are set to what is there.
     ///
     /// # Errors
     ///
@@ -152,8 +153,8 @@ impl BitOr for Ob20Flags {
     }
 }
 
-/// Takes the framing of protocol 2.0 off a stream of bytes: what comes out are ordinary packets, in pieces as
-/// they came in. Nothing is held but headers.
+/// Takes the framing of protocol 2.0 off a stream of bytes: what comes out are ordinary packets, in
+/// pieces as they came in. Nothing is held but headers.
 #[derive(Clone, Default)]
 pub struct Ob20Reader {
     header: Partial<OB20_HEADER_LEN>,
@@ -173,13 +174,13 @@ struct Frame {
 }
 
 impl Ob20Reader {
-    /// Takes bytes from the front of `input` and gives the next piece of what they carry. `None` where
-    /// `input` is used up.
+    /// Takes bytes from the front of `input` and gives the next piece of what they carry. `None`
+    /// where `input` is used up.
     ///
     /// # Errors
     ///
-    /// Where a frame is broken; the stream cannot be read on. A payload's checksum comes behind it: the
-    /// pieces have been given by then.
+    /// Where a frame is broken; the stream cannot be read on. A payload's checksum comes behind it:
+    /// the pieces have been given by then.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Violation> {
         loop {
             let Some(frame) = &mut self.frame else {
@@ -274,7 +275,8 @@ impl Frame {
 /// Length of the two headers of a frame, in bytes.
 pub(super) const OB20_HEADER_LEN: usize = 7 + 24;
 
-/// The longest payload of a frame, in bytes: what the outer header can tell, without inner header and tail.
+/// The longest payload of a frame, in bytes: what the outer header can tell, without inner header
+/// and tail.
 const OB20_PAYLOAD_LEN_MAX: usize = 0xff_ffff - 28;
 
 const INNER_HEADER_AND_TAIL_LEN: u32 = 24 + 4;

@@ -85,7 +85,8 @@ pub fn write_packet(
     while let Some(part) = parts.next() {
         out.extend_from_slice(&short_header(part.len(), sequence));
         out.extend_from_slice(part);
-        // The part that is not full ends the packet, so one that ends with a full part needs an empty one.
+        // The part that is not full ends the packet, so one that ends with a full part needs an
+        // empty one.
         if parts.peek().is_none() && part.len() == PAYLOAD_LEN_MAX {
             out.extend_from_slice(&short_header(0, sequence));
         }
@@ -126,8 +127,8 @@ pub struct PacketAssembler {
 }
 
 impl PacketAssembler {
-    /// Accepts payloads of up to `len_max` bytes. A packet in several parts is always too long: nothing of a
-    /// login is.
+    /// Accepts payloads of up to `len_max` bytes. A packet in several parts is always too long:
+    /// nothing of a login is.
     pub fn new(len_max: usize) -> Self {
         Self {
             len_max: len_max.min(PAYLOAD_LEN_MAX - 1),
@@ -136,8 +137,9 @@ impl PacketAssembler {
         }
     }
 
-    /// Takes bytes from the front of `input` up to the end of one packet, and not one byte beyond it: what
-    /// follows may belong to TLS. `None` where the packet is not whole yet and `input` is used up.
+    /// Takes bytes from the front of `input` up to the end of one packet, and not one byte beyond
+    /// it: what follows may belong to TLS. `None` where the packet is not whole yet and `input` is
+    /// used up.
     ///
     /// # Errors
     ///
@@ -184,7 +186,8 @@ impl PacketAssembler {
         self.payload = Zeroizing::default();
     }
 
-    /// Memory follows the bytes that really came, not the promise; a vector that moves is overwritten first.
+    /// Memory follows the bytes that really came, not the promise; a vector that moves is
+    /// overwritten first.
     fn append(&mut self, piece: &[u8], len: usize) {
         let needed = self.payload.len() + piece.len();
         if needed > self.payload.capacity() {
@@ -219,8 +222,8 @@ impl<const N: usize> PacketHead<N> {
     }
 }
 
-/// Finds packets in a stream that it only reads: it keeps headers and the first `N` bytes of each payload,
-/// whatever the pieces the stream comes in. A packet in several parts is one packet.
+/// Finds packets in a stream that it only reads: it keeps headers and the first `N` bytes of each
+/// payload, whatever the pieces the stream comes in. A packet in several parts is one packet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scanner<const N: usize> {
     place: Place,
@@ -245,8 +248,8 @@ enum Place {
 }
 
 impl<const N: usize> Scanner<N> {
-    /// Reads up to the point where the next packet's beginning is known: behind its header and the first
-    /// `N` bytes of its payload. `None` where `input` ends before.
+    /// Reads up to the point where the next packet's beginning is known: behind its header and the
+    /// first `N` bytes of its payload. `None` where `input` ends before.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<PacketHead<N>> {
         loop {
             match self.place {
@@ -325,7 +328,8 @@ impl<const N: usize> Default for Partial<N> {
 }
 
 impl<const N: usize> Partial<N> {
-    /// Takes what is missing to `wanted` bytes from the front of `input`; true where that many are there.
+    /// Takes what is missing to `wanted` bytes from the front of `input`; true where that many are
+    /// there.
     pub(super) fn fill(&mut self, wanted: usize, input: &mut &[u8]) -> bool {
         let open = self.bytes.get_mut(self.len..wanted).unwrap_or_default();
         let piece = take_up_to(input, open.len());
@@ -356,7 +360,8 @@ pub(super) fn take_up_to<'a>(input: &mut &'a [u8], len: usize) -> &'a [u8] {
 /// Length of a packet's header, in bytes.
 pub const HEADER_LEN: usize = 4;
 
-/// The longest payload of one packet, in bytes: one of just this length is continued in the next packet.
+/// The longest payload of one packet, in bytes: one of just this length is continued in the next
+/// packet.
 pub const PAYLOAD_LEN_MAX: usize = 0xff_ffff;
 
 #[cfg(test)]

@@ -29,9 +29,9 @@ pub enum LoginReply<'a> {
 impl<'a> LoginReply<'a> {
     /// Reads a packet of a server that speaks as `kind` while `plugin` is in use.
     ///
-    /// MySQL marks data for the plugin by 0x01. MariaDB does so only where it begins with 0x01, 0xFE or 0xFF, so
-    /// there every other packet is such data as well, and 0x00 may be: it is an OK packet where a plugin that
-    /// is known here is in use, or where it can be read as one.
+    /// MySQL marks data for the plugin by 0x01. MariaDB does so only where it begins with 0x01,
+    /// 0xFE or 0xFF, so there every other packet is such data as well, and 0x00 may be: it is an OK
+    /// packet where a plugin that is known here is in use, or where it can be read as one.
     ///
     /// # Errors
     ///
@@ -65,7 +65,8 @@ impl<'a> LoginReply<'a> {
     }
 }
 
-/// An OK packet: a command or a login has succeeded, or, where EOF packets are deprecated, a result has ended.
+/// An OK packet: a command or a login has succeeded, or, where EOF packets are deprecated, a result
+/// has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OkPacket<'a> {
     /// Rows changed, or found.
@@ -78,7 +79,8 @@ pub struct OkPacket<'a> {
     pub warnings: u16,
     /// A text for people; MariaDB's proof of its certificate in the OK of a login.
     pub info: &'a [u8],
-    /// Changes of the session's state, unparsed, where [`StatusFlags::SESSION_STATE_CHANGED`] is set.
+    /// Changes of the session's state, unparsed, where [`StatusFlags::SESSION_STATE_CHANGED`] is
+    /// set.
     pub session_state: Option<&'a [u8]>,
 }
 
@@ -345,6 +347,6 @@ impl BitOr for StatusFlags {
     }
 }
 
-/// From this length on, in bytes, a packet that begins with 0xFE is a row, as its first value is longer than
-/// 16 MiB.
+/// From this length on, in bytes, a packet that begins with 0xFE is a row, as its first value is
+/// longer than 16 MiB.
 pub(super) const EOF_LEN_MAX: usize = 9;

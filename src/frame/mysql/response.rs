@@ -9,8 +9,9 @@ use super::violation::Violation;
 
 /// A client's login, HandshakeResponse41.
 ///
-/// Its own capabilities say how it is to be read. MySQL and MariaDB read it by those of the request for TLS
-/// before it, which is why [`SslRequest::before`](super::SslRequest::before) makes the two agree.
+/// Its own capabilities say how it is to be read. MySQL and MariaDB read it by those of the request
+/// for TLS before it, which is why [`SslRequest::before`](super::SslRequest::before) makes the two
+/// agree.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct HandshakeResponse<'a> {
     /// What the client uses.
@@ -38,8 +39,8 @@ impl<'a> HandshakeResponse<'a> {
     ///
     /// # Errors
     ///
-    /// Where a field is not whole, or the client does not speak the protocol of 4.1. A plugin and attributes
-    /// that are announced may be missing from the end, as every server allows.
+    /// Where a field is not whole, or the client does not speak the protocol of 4.1. A plugin and
+    /// attributes that are announced may be missing from the end, as every server allows.
     pub fn parse(payload: &'a [u8]) -> Result<Self, Violation> {
         Self::read(&mut Reader::new(payload)).ok_or(MALFORMED)
     }
@@ -83,8 +84,8 @@ impl<'a> HandshakeResponse<'a> {
         })
     }
 
-    /// Writes the login's payload: the fields that its capabilities announce. An authentication response that
-    /// its encoding cannot hold is cut, which a server refuses.
+    /// Writes the login's payload: the fields that its capabilities announce. An authentication
+    /// response that its encoding cannot hold is cut, which a server refuses.
     pub fn write(&self, writer: &mut Writer<'_>) {
         let fixed = Fixed {
             capabilities: self.capabilities,
@@ -113,8 +114,8 @@ impl<'a> HandshakeResponse<'a> {
         }
     }
 
-    /// Sets the capabilities in a login's payload; every other byte stays. The extended half is written where
-    /// there is one.
+    /// Sets the capabilities in a login's payload; every other byte stays. The extended half is
+    /// written where there is one.
     ///
     /// # Errors
     ///
@@ -206,8 +207,8 @@ pub(super) fn set_capabilities(
     Ok(())
 }
 
-/// The plugin's name, which may be missing or lack its NUL at the end of a packet. The outer `None` is a name
-/// that ends nowhere with more behind it.
+/// The plugin's name, which may be missing or lack its NUL at the end of a packet. The outer `None`
+/// is a name that ends nowhere with more behind it.
 pub(super) fn read_plugin<'a>(
     reader: &mut Reader<'a>,
     capabilities: Capabilities,

@@ -17,7 +17,8 @@ pub enum FirstClientPacket<'a> {
 impl<'a> FirstClientPacket<'a> {
     /// Reads the first packet of a client.
     ///
-    /// Whatever its length, it asks for TLS where it has CLIENT_SSL: so do MySQL, MariaDB and OceanBase judge.
+    /// Whatever its length, it asks for TLS where it has CLIENT_SSL: so do MySQL, MariaDB and
+    /// OceanBase judge.
     ///
     /// # Errors
     ///
@@ -38,8 +39,8 @@ impl<'a> FirstClientPacket<'a> {
 pub struct SslRequest {
     /// What the client uses. To MySQL and MariaDB this counts, not its repetition inside of TLS.
     pub capabilities: Capabilities,
-    /// Whatever followed the capabilities of a request of full length; `None` for the four bytes of old Java
-    /// drivers.
+    /// Whatever followed the capabilities of a request of full length; `None` for the four bytes of
+    /// old Java drivers.
     pub settings: Option<SslRequestSettings>,
 }
 
@@ -79,9 +80,9 @@ impl SslRequest {
         }
     }
 
-    /// The payload of the request that has to go before the login `response`: its first 32 bytes, with
-    /// CLIENT_SSL. MySQL and MariaDB parse the login by the capabilities of the request, so any other request
-    /// would make them misread it.
+    /// The payload of the request that has to go before the login `response`: its first 32 bytes,
+    /// with CLIENT_SSL. MySQL and MariaDB parse the login by the capabilities of the request, so
+    /// any other request would make them misread it.
     ///
     /// # Errors
     ///
@@ -127,8 +128,8 @@ impl Fixed {
     }
 }
 
-/// Length of the payload of a full request for TLS, in bytes. OceanBase must get no other: its first read is of
-/// this length and a header.
+/// Length of the payload of a full request for TLS, in bytes. OceanBase must get no other: its
+/// first read is of this length and a header.
 pub const SSL_REQUEST_LEN: usize = 32;
 
 const MALFORMED: Violation = Violation::Malformed("a request for TLS");

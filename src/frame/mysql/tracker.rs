@@ -9,9 +9,10 @@ use crate::wire::Reader;
 
 /// Follows the commands of a session through the headers and first bytes of its packets.
 ///
-/// Both directions are fed to it in the order in which they were relayed, from behind the OK of the login on.
-/// Where it cannot tell what a packet is, it says [`Activity::Unknown`] from then on, and never again that
-/// the session is idle. Contents (rows, files, long data) are counted through and not looked at.
+/// Both directions are fed to it in the order in which they were relayed, from behind the OK of the
+/// login on. Where it cannot tell what a packet is, it says [`Activity::Unknown`] from then on, and
+/// never again that the session is idle. Contents (rows, files, long data) are counted through and
+/// not looked at.
 #[derive(Debug)]
 pub struct CommandTracker {
     capabilities: Capabilities,
@@ -52,8 +53,8 @@ pub struct CommandStart {
 }
 
 impl CommandTracker {
-    /// Follows a session that uses `capabilities` (those of the greeting and of the login) and whose login
-    /// ended with `status`.
+    /// Follows a session that uses `capabilities` (those of the greeting and of the login) and
+    /// whose login ended with `status`.
     pub fn new(capabilities: Capabilities, kind: ServerKind, status: StatusFlags) -> Self {
         Self {
             capabilities,
@@ -71,8 +72,8 @@ impl CommandTracker {
         }
     }
 
-    /// Reads bytes of the client up to and including the first byte of the next command, and tells of it. The
-    /// rest of the command's packet is still to be fed. `None` where `input` is used up.
+    /// Reads bytes of the client up to and including the first byte of the next command, and tells
+    /// of it. The rest of the command's packet is still to be fed. `None` where `input` is used up.
     pub fn next_command(&mut self, input: &mut &[u8]) -> Option<CommandStart> {
         loop {
             if self.is_lost {
@@ -123,9 +124,9 @@ impl CommandTracker {
         self.status
     }
 
-    /// True where the session can be ended without loss: it is idle and no transaction is open. A statement
-    /// that failed may have left one open without saying so (in a procedure), so after it this is false until
-    /// the server tells its status again.
+    /// True where the session can be ended without loss: it is idle and no transaction is open. A
+    /// statement that failed may have left one open without saying so (in a procedure), so after it
+    /// this is false until the server tells its status again.
     pub fn is_safe_to_close(&self) -> bool {
         self.activity() == Activity::Idle
             && !self.in_doubt
@@ -147,7 +148,8 @@ impl CommandTracker {
                 }
             }
             Upload::Answer => self.upload = Upload::Nothing,
-            // Whether the server takes it for an answer or for a command depends on what it says next.
+            // Whether the server takes it for an answer or for a command depends on what it says
+            // next.
             Upload::Nothing => self.lose(),
             Upload::Acknowledgements => {}
         }
@@ -241,8 +243,8 @@ impl CommandTracker {
         }
     }
 
-    /// The server asks for a file, which the client sends in packets up to an empty one. Had it sent
-    /// anything behind its query already, the server would take that for the file.
+    /// The server asks for a file, which the client sends in packets up to an empty one. Had it
+    /// sent anything behind its query already, the server would take that for the file.
     fn file_request(&mut self) -> Option<()> {
         let newest = self.in_flight.front()?.ordinal == self.commands;
         if !newest || self.upload != Upload::Commands {
@@ -346,7 +348,8 @@ impl CommandTracker {
         }
     }
 
-    /// One packet of the client answers each of the server, except the news that its proof was enough.
+    /// One packet of the client answers each of the server, except the news that its proof was
+    /// enough.
     fn login_reply(&mut self, head: &ServerHead) -> Option<()> {
         let is_escaping = self.kind == ServerKind::MariaDb;
         self.upload = match head.first() {
@@ -397,8 +400,8 @@ impl CommandTracker {
         }
     }
 
-    /// True for the packet that ends columns or rows. A row that begins like one is longer: its first value
-    /// has at least 16 MiB.
+    /// True for the packet that ends columns or rows. A row that begins like one is longer: its
+    /// first value has at least 16 MiB.
     fn is_end(&self, head: &ServerHead) -> bool {
         let len = head.header.payload_len as usize;
         let len_max = match self.uses(Capabilities::DEPRECATE_EOF) {
@@ -521,6 +524,6 @@ enum Group {
     Columns,
 }
 
-/// How much of a server's packet has to be seen, in bytes: an OK packet up to and including its status (mark,
-/// two numbers of at most nine bytes, two bytes).
+/// How much of a server's packet has to be seen, in bytes: an OK packet up to and including its
+/// status (mark, two numbers of at most nine bytes, two bytes).
 const SERVER_FIRST_LEN: usize = 21;

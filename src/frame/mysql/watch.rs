@@ -12,8 +12,8 @@ use super::violation::Violation;
 /// Follows a session whatever its framing: takes the framing off and feeds what it carries to a
 /// [`CommandTracker`].
 ///
-/// It reads, and never changes or holds, what is relayed. A framing that is broken, or cannot be read, makes it
-/// say [`Activity::Unknown`].
+/// It reads, and never changes or holds, what is relayed. A framing that is broken, or cannot be
+/// read, makes it say [`Activity::Unknown`].
 #[derive(Debug)]
 pub struct SessionWatch {
     tracker: CommandTracker,
@@ -32,15 +32,17 @@ pub enum Framing {
     Zlib,
     /// In OceanBase's protocol 2.0, or as they are: the client's first command shows it.
     Ob20OrPlain,
-    /// In a way that cannot be read here: zstd, or one that the two ends agree on by means of their own.
+    /// In a way that cannot be read here: zstd, or one that the two ends agree on by means of their
+    /// own.
     Unreadable,
 }
 
 impl Framing {
     /// The framing of a session that uses `capabilities` (those of the greeting and of the login).
     ///
-    /// To drivers of OceanBase that ask for it by a connection attribute, its servers speak protocol 2.0, or
-    /// compressed frames for their checksum; whether they do is not told in capabilities.
+    /// To drivers of OceanBase that ask for it by a connection attribute, its servers speak
+    /// protocol 2.0, or compressed frames for their checksum; whether they do is not told in
+    /// capabilities.
     pub fn agreed(
         kind: ServerKind,
         capabilities: Capabilities,
@@ -91,11 +93,13 @@ impl SessionWatch {
         }
     }
 
-    /// Reads bytes of the client, before they are relayed, and tells of every command that begins in them.
+    /// Reads bytes of the client, before they are relayed, and tells of every command that begins
+    /// in them.
     ///
-    /// With the command comes what is at hand behind its first byte, out of its framing: the rest of its packet,
-    /// or a part of it, and packets behind it. Where the framing is [`Framing::Plain`] these are the last bytes of
-    /// `input`, so that the lengths of both tell where the command begins.
+    /// With the command comes what is at hand behind its first byte, out of its framing: the rest
+    /// of its packet, or a part of it, and packets behind it. Where the framing is
+    /// [`Framing::Plain`] these are the last bytes of `input`, so that the lengths of both tell
+    /// where the command begins.
     pub fn client(&mut self, input: &[u8], mut on_command: impl FnMut(CommandStart, &[u8])) {
         if let Some(mut first) = self.undecided {
             let held = first;
@@ -104,8 +108,8 @@ impl SessionWatch {
                 return;
             }
             self.undecided = None;
-            // The last of these bytes is a command, or the zero that begins the length of an uncompressed frame's
-            // content; command zero, COM_SLEEP, is never sent.
+            // The last of these bytes is a command, or the zero that begins the length of an
+            // uncompressed frame's content; command zero, COM_SLEEP, is never sent.
             if let [.., 0] = first.bytes() {
                 self.client = Unframer::Ob20(Ob20Reader::default());
                 self.server = Unframer::Ob20(Ob20Reader::default());

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
 pub(crate) use plan::{ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls};
+#[cfg(test)]
+pub(crate) use plan::{ClientSide, ServerSide};
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +32,8 @@ pub(crate) fn load(path: &Path) -> Result<Arc<Plan>> {
     build::build(&Source::parse(path, &text)?, base)
 }
 
-/// Judges a configuration that did not come from a file; relative paths are relative to the working directory.
+/// Judges a configuration that did not come from a file; relative paths are relative to the working
+/// directory.
 pub(crate) fn assemble(source: &Source) -> Result<Arc<Plan>> {
     build::build(source, Path::new(""))
 }

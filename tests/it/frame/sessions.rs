@@ -85,7 +85,8 @@ fn every_recorded_session_is_followed_to_its_end() {
     }
 }
 
-/// Of a session of one query after the other, every point is known: it is idle where the client speaks next.
+/// Of a session of one query after the other, every point is known: it is idle where the client
+/// speaks next.
 #[test]
 fn idle_is_claimed_where_it_is_so_and_nowhere_else() {
     for name in [

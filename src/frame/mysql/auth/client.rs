@@ -7,8 +7,8 @@ use super::{Nonce, Plugin, PublicKey, native, sha2};
 
 /// A client's side of the authentication dialogue: payloads of packets in, payloads out.
 ///
-/// The password leaves only as a proof, over a secure transport, or encrypted to the key that [`KeySource`]
-/// allows.
+/// The password leaves only as a proof, over a secure transport, or encrypted to the key that
+/// [`KeySource`] allows.
 #[derive(Debug)]
 pub struct ClientAuth {
     password: Secret,
@@ -30,11 +30,11 @@ pub enum KeySource {
 }
 
 impl ClientAuth {
-    /// Answers for `password`. `is_secure` says that the transport cannot be read by others: TLS, or a unix
-    /// socket. `plugin` and `nonce` are those of the greeting.
+    /// Answers for `password`. `is_secure` says that the transport cannot be read by others: TLS,
+    /// or a unix socket. `plugin` and `nonce` are those of the greeting.
     ///
-    /// A plugin that is not spoken here is replaced by [`Plugin::Native`], to which the server answers with
-    /// a switch to the account's own.
+    /// A plugin that is not spoken here is replaced by [`Plugin::Native`], to which the server
+    /// answers with a switch to the account's own.
     pub fn new(
         password: &[u8],
         is_secure: bool,
@@ -130,8 +130,8 @@ impl ClientAuth {
             KeySource::DangerFetched => Ok(Zeroizing::new(vec![request_key])),
             KeySource::Refused => Err(Error::new(
                 ErrorKind::Config,
-                "the server asks for the password itself, and the connection is not encrypted: use TLS, or name \
-                 the server's RSA public key",
+                "the server asks for the password itself, and the connection is not encrypted: \
+                 use TLS, or name the server's RSA public key",
             )),
         }
     }

@@ -24,7 +24,8 @@ pub type Nonce = [u8; NONCE_LEN];
 pub enum Plugin {
     /// `mysql_native_password`: SHA-1.
     Native,
-    /// `caching_sha2_password`: SHA-256, and the password itself where the server has not cached it.
+    /// `caching_sha2_password`: SHA-256, and the password itself where the server has not cached
+    /// it.
     CachingSha2,
     /// `sha256_password`: the password itself.
     Sha256,
@@ -57,20 +58,21 @@ impl Plugin {
             .map(|&(name, _)| name)
     }
 
-    /// True for the two plugins that send the password itself over TLS and encrypted by RSA without it.
+    /// True for the two plugins that send the password itself over TLS and encrypted by RSA without
+    /// it.
     pub fn is_sha2(self) -> bool {
         matches!(self, Self::CachingSha2 | Self::Sha256)
     }
 
-    /// True where what a client answers may be a password in clear, whatever the transport. Of an unknown
-    /// plugin nothing better can be said.
+    /// True where what a client answers may be a password in clear, whatever the transport. Of an
+    /// unknown plugin nothing better can be said.
     pub fn is_clear(self) -> bool {
         matches!(self, Self::Clear | Self::Dialog | Self::Other)
     }
 }
 
-/// The two plugins that prove a password do it alike: H(password) XOR a mask, which is made of the nonce and of
-/// what the server has stored, H(H(password)).
+/// The two plugins that prove a password do it alike: H(password) XOR a mask, which is made of the
+/// nonce and of what the server has stored, H(H(password)).
 fn prove<const N: usize>(hash: &'static Algorithm, password: &[u8], mask: [u8; N]) -> [u8; N] {
     let hashed = Zeroizing::new(digest::<N>(hash, &[password]));
     xor(&hashed, &mask)

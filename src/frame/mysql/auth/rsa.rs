@@ -37,8 +37,8 @@ impl PublicKey {
             .ok_or_else(|| Error::new(ErrorKind::Config, "not an RSA key of 2048 bits or more"))
     }
 
-    /// The password as the server's plugin expects it: closed by a NUL, masked by the nonce, encrypted by
-    /// RSA-OAEP with SHA-1. The result is as long as the key.
+    /// The password as the server's plugin expects it: closed by a NUL, masked by the nonce,
+    /// encrypted by RSA-OAEP with SHA-1. The result is as long as the key.
     ///
     /// # Errors
     ///
@@ -95,8 +95,8 @@ impl PrivateKey {
         &self.public_pem
     }
 
-    /// The password that [`PublicKey::encrypt_password`] encrypted; `None` where it was encrypted to another
-    /// key, for another nonce, or not by it.
+    /// The password that [`PublicKey::encrypt_password`] encrypted; `None` where it was encrypted
+    /// to another key, for another nonce, or not by it.
     pub fn decrypt_password(&self, encrypted: &[u8], nonce: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(vec![0; self.key.min_output_size()]);
         let masked = self

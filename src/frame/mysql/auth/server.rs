@@ -26,7 +26,8 @@ impl Credentials {
     }
 }
 
-/// A server's side of the authentication dialogue, for `mysql_native_password` and `caching_sha2_password`.
+/// A server's side of the authentication dialogue, for `mysql_native_password` and
+/// `caching_sha2_password`.
 #[derive(Debug)]
 pub struct ServerAuth<'a> {
     plugin: Plugin,
@@ -58,9 +59,9 @@ enum Stage {
 }
 
 impl<'a> ServerAuth<'a> {
-    /// Judges answers to `nonce` by `plugin`. `is_secure` says that the transport cannot be read by others;
-    /// `key` takes the password where it can. `is_cached` says that the account has logged in with its
-    /// password before, so that a proof is enough.
+    /// Judges answers to `nonce` by `plugin`. `is_secure` says that the transport cannot be read by
+    /// others; `key` takes the password where it can. `is_cached` says that the account has logged
+    /// in with its password before, so that a proof is enough.
     pub fn new(
         plugin: Plugin,
         nonce: Nonce,
@@ -78,8 +79,8 @@ impl<'a> ServerAuth<'a> {
         }
     }
 
-    /// Judges a client's answer. An account that does not exist has no credentials, and is refused at the end
-    /// of the same dialogue.
+    /// Judges a client's answer. An account that does not exist has no credentials, and is refused
+    /// at the end of the same dialogue.
     pub fn judge(&mut self, account: Option<&Credentials>, answer: &[u8]) -> ServerStep {
         if self.stage == Stage::Proof && matches!(answer, [] | [0]) {
             return verdict(account.is_some_and(|account| account.is_empty));

@@ -1,4 +1,5 @@
-//! The fast path of `caching_sha2_password`: SHA256(password) XOR SHA256(SHA256(SHA256(password)), nonce).
+//! The fast path of `caching_sha2_password`: SHA256(password) XOR SHA256(SHA256(SHA256(password)),
+//! nonce).
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN};
 

@@ -108,7 +108,8 @@ fn every_dialogue_ends_as_the_password_says() {
     ] {
         let mut client = ClientAuth::new(b"secret", is_secure, keys, plugin, NONCE);
         for (password, is_right) in [(&b"secret"[..], true), (b"other", false), (b"", false)] {
-            // A wrong proof for a cached account is followed by the whole dialogue, which needs a key here.
+            // A wrong proof for a cached account is followed by the whole dialogue, which needs a
+            // key here.
             if is_cached && !is_right {
                 continue;
             }

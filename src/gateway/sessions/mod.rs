@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The sessions of one worker.
 ///
-/// A session is made by [`Sessions::accepted`], goes through the phases of [`Phase`] as events come, and is
-/// gone when both of its connections are closed.
+/// A session is made by [`Sessions::accepted`], goes through the phases of [`Phase`] as events
+/// come, and is gone when both of its connections are closed.
 pub(super) struct Sessions {
     worker: usize,
     slab: Slab<Session>,
@@ -86,38 +86,38 @@ impl Sessions {
             },
             server: Leg::default(),
             targets: Targets::default(),
+            last_error: None,
             _slots: slots,
         });
         engine.start(id, conn, to_user_data(key, Side::Client));
     }
 
-    /// Takes an event of a connection.
+    /// Takes an event of a connection. One that was refused belongs to no session; its end says
+    /// nothing.
     pub(super) fn handle(&mut self, engine: &mut Engine, event: Event) {
+        let find = |id| from_user_data(engine.user_data(id)).map(|(key, side)| (key, side, id));
+        let found = match &event {
+            Event::Connected { id }
+            | Event::Readable { id }
+            | Event::Writable { id }
+            | Event::PeerClosed { id }
+            | Event::Timer { id }
+            | Event::Closed { id, .. } => find(*id),
+            _ => None,
+        };
+        let Some((key, side, id)) = found else {
+            return;
+        };
         match event {
-            Event::Connected { id } => match self.find(engine, id) {
-                (key, Side::Client) => self.client_ready(engine, key, id),
-                (key, Side::Server) => self.server_ready(engine, key),
+            Event::Connected { .. } => match side {
+                Side::Client => self.client_ready(engine, key, id),
+                Side::Server => self.server_ready(engine, key),
             },
-            Event::Readable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.relay(engine, key, side);
-            }
-            Event::Writable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.resume(engine, key, side.other());
-            }
-            Event::PeerClosed { id } => {
-                let (key, side) = self.find(engine, id);
-                self.peer_closed(engine, key, side);
-            }
-            Event::Timer { id } => {
-                let (key, _) = self.find(engine, id);
-                self.timer(engine, key);
-            }
-            Event::Closed { id, error, stage } => {
-                let (key, side) = self.find(engine, id);
-                self.closed(engine, key, side, error, stage);
-            }
+            Event::Readable { .. } => self.relay(engine, key, side),
+            Event::Writable { .. } => self.resume(engine, key, side.other()),
+            Event::PeerClosed { .. } => self.peer_closed(engine, key, side),
+            Event::Timer { .. } => self.timer(engine, key),
+            Event::Closed { error, stage, .. } => self.closed(engine, key, side, error, stage),
             _ => {}
         }
     }
@@ -138,7 +138,7 @@ impl Sessions {
             match &answer.result {
                 Ok(addresses) => {
                     session.targets.set_named(addresses.clone());
-                    self.connect(engine, key, None);
+                    self.connect(engine, key);
                 }
                 Err(error) => self.unreachable(engine, key, error),
             }
@@ -166,15 +166,12 @@ impl Sessions {
         Ok([ours, routes])
     }
 
-    fn find(&self, engine: &Engine, id: ConnId) -> (usize, Side) {
-        from_user_data(engine.user_data(id))
-    }
-
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {
         state.counters.shard(self.worker)
     }
 
-    /// The client's side is in use: the server's side is begun. Until that is in use nothing is read here.
+    /// The client's side is in use: the server's side is begun. Until that is in use nothing is
+    /// read here.
     fn client_ready(&mut self, engine: &mut Engine, key: usize, id: ConnId) {
         engine.set_reading(id, false);
         let Some(session) = self.slab.get_mut(key) else {
@@ -186,7 +183,7 @@ impl Sessions {
         let name = match &session.state.route.server.address {
             ServerAddress::Fixed(address) => {
                 session.targets.set_fixed(address.clone());
-                return self.connect(engine, key, None);
+                return self.connect(engine, key);
             }
             ServerAddress::Named(name) => name.clone(),
         };
@@ -194,7 +191,7 @@ impl Sessions {
         match self.names.lookup(&name, now, &self.reply) {
             Ok(Some(addresses)) => {
                 session.targets.set_named(addresses);
-                self.connect(engine, key, None);
+                self.connect(engine, key);
             }
             Ok(None) => self.await_name(engine, key, name),
             Err(error) => self.unreachable(engine, key, &error),
@@ -216,8 +213,8 @@ impl Sessions {
         self.waiting.entry(name).or_default().push(key);
     }
 
-    /// Tries the next address of the server; `last` is how the one before failed.
-    fn connect(&mut self, engine: &mut Engine, key: usize, mut last: Option<Error>) {
+    /// Tries the next address of the server.
+    fn connect(&mut self, engine: &mut Engine, key: usize) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
@@ -234,9 +231,10 @@ impl Sessions {
                     session.server.id = Some(id);
                     return;
                 }
-                Err(error) => last = Some(error),
+                Err(error) => session.last_error = Some(error),
             }
         }
+        let last = session.last_error.clone();
         if let ServerAddress::Named(name) = &route.server.address {
             let now = engine.now().monotonic;
             let is_second = session.targets.is_second();
@@ -307,7 +305,8 @@ impl Sessions {
         }
     }
 
-    /// The stream of `side` has ended; so does the one that continues it. When both have, so does the session.
+    /// The stream of `side` has ended; so does the one that continues it. When both have, so does
+    /// the session.
     fn peer_closed(&mut self, engine: &mut Engine, key: usize, side: Side) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
@@ -376,7 +375,8 @@ impl Sessions {
         session.leg(side).id = None;
         let was_connecting = session.phase == Phase::Connecting && side == Side::Server;
         if was_connecting && stage == Stage::Connect {
-            return self.connect(engine, key, error);
+            session.last_error = error;
+            return self.connect(engine, key);
         }
         if session.phase != Phase::Ending {
             let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
@@ -391,7 +391,8 @@ impl Sessions {
         self.forget_if_closed(key);
     }
 
-    /// No address of the server is in use: the client is told by a reset, since there is no answer to give.
+    /// No address of the server is in use: the client is told by a reset, since there is no answer
+    /// to give.
     fn unreachable(&mut self, engine: &mut Engine, key: usize, error: &Error) {
         if let Some(session) = self.slab.get(key) {
             report::server_unreachable(session, error);
@@ -431,3 +432,6 @@ fn server_connection(tls: &ServerTls, engine: &mut Engine) -> Result<Connection>
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
