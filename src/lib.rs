@@ -66,6 +66,7 @@ pub mod cli;
 pub mod conn;
 pub mod engine;
 pub mod error;
+pub mod frame;
 #[cfg(feature = "cli")]
 mod gateway;
 pub mod limits;

@@ -1,0 +1,3 @@
+//! Wire formats of the protocols: bytes in, meaning out. No I/O, no clock, and no input makes it panic.
+
+pub mod mysql;
