@@ -20,7 +20,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
-    Gateway(gateway::Gateway),
+    Gateway(Box<gateway::Gateway>),
     Check(check::Check),
     #[command(subcommand)]
     Cert(cert::Cert),

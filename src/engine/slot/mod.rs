@@ -474,7 +474,7 @@ impl Slot {
     }
 
     fn is_writable_due(&self) -> bool {
-        false
+        self.is_writable_wanted
             && self.life == Life::Open
             && self.output == Output::Open
             && self
