@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sealwire::buf::Pools;
 use sealwire::conn::Connection;
+use sealwire::engine::{ConnId, Engine};
 use sealwire::time::Now;
 use sealwire::tls::{
     ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
@@ -35,6 +36,15 @@ impl Protocol {
             Self::Tls => Connection::server(&CONFIGS.server, now),
         }
     }
+}
+
+pub(super) fn start_tls_client(engine: &mut Engine, client: ConnId) {
+    let name = ServerName::try_from("localhost").unwrap();
+    engine.start_tls_client(client, &CONFIGS.client, &name);
+}
+
+pub(super) fn start_tls_server(engine: &mut Engine, server: ConnId) {
+    engine.start_tls_server(server, &CONFIGS.server);
 }
 
 struct Configs {
