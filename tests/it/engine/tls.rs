@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use sealwire::buf::Pools;
 use sealwire::conn::Connection;
-use sealwire::engine::{ConnId, Engine};
 use sealwire::time::Now;
 use sealwire::tls::{
     ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
@@ -38,21 +37,12 @@ impl Protocol {
     }
 }
 
-pub(super) fn start_tls_client(engine: &mut Engine, client: ConnId) {
-    let name = ServerName::try_from("localhost").unwrap();
-    engine.start_tls_client(client, &CONFIGS.client, &name);
+pub(super) struct Configs {
+    pub(super) client: Arc<ClientConfig>,
+    pub(super) server: Arc<ServerConfig>,
 }
 
-pub(super) fn start_tls_server(engine: &mut Engine, server: ConnId) {
-    engine.start_tls_server(server, &CONFIGS.server);
-}
-
-struct Configs {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-}
-
-static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
+pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();

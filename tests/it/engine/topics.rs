@@ -5,11 +5,12 @@ use std::time::Duration;
 use sealwire::engine::{Event, RelayState, SocketOptions, Stage};
 use sealwire::error::ErrorKind;
 use sealwire::limits;
+use sealwire::tls::ServerName;
 
 use super::Open;
 use super::chain::{Chain, listen_options, pattern};
 use super::pair::Pair;
-use super::tls::{Protocol, start_tls_client, start_tls_server};
+use super::tls::{CONFIGS, Protocol};
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Plain, Protocol::Tls];
 
@@ -51,10 +52,11 @@ pub(super) fn tls_begins_behind_what_was_consumed(open: Open) {
     let mut pair = Pair::new(engine, Protocol::Plain);
     let (client, server) = (pair.client, pair.server);
     pair.engine.write(client, b"upgrade");
-    start_tls_client(&mut pair.engine, client);
+    let name = ServerName::try_from("localhost").unwrap();
+    pair.engine.start_tls_client(client, &CONFIGS.client, &name);
     assert_eq!(pair.engine.write(client, b"too early"), 0);
     assert_eq!(pair.read(server, 7), b"upgrade");
-    start_tls_server(&mut pair.engine, server);
+    pair.engine.start_tls_server(server, &CONFIGS.server);
     assert!(pair.engine.peek(server).is_empty());
     for end in [client, server] {
         pair.until(|event| matches!(event, Event::Connected { id } if *id == end));
@@ -65,7 +67,7 @@ pub(super) fn tls_begins_behind_what_was_consumed(open: Open) {
     assert_eq!(pair.read(server, 6), b"sealed");
     assert_eq!(pair.read(client, 6), b"answer");
 
-    start_tls_server(&mut pair.engine, server);
+    pair.engine.start_tls_server(server, &CONFIGS.server);
     let Event::Closed { error, .. } = pair.closed(server) else {
         unreachable!()
     };
@@ -79,7 +81,7 @@ pub(super) fn plaintext_behind_the_boundary_belongs_to_tls(open: Open) {
     let (client, server) = (pair.client, pair.server);
     pair.engine.write(client, b"upgradesmuggled");
     assert_eq!(pair.read(server, 7), b"upgrade");
-    start_tls_server(&mut pair.engine, server);
+    pair.engine.start_tls_server(server, &CONFIGS.server);
     let Event::Closed { error, stage, .. } = pair.closed(server) else {
         unreachable!()
     };
