@@ -1,8 +1,8 @@
 //! What a relayed record costs in calls into the kernel, counted by the gateway's own engine.
 //!
-//! `cargo bench --bench relay` starts `sealwire gateway` with one worker between TLS clients and a plain echo
-//! server, drives it in a closed loop with 256-byte messages, and prints the counters that the gateway logs
-//! when it ends. Both ends run in this process.
+//! `cargo bench --bench relay` starts `sealwire gateway` with one worker between TLS clients and a
+//! plain echo server, drives it in a closed loop with 256-byte messages, and prints the counters
+//! that the gateway logs when it ends. Both ends run in this process.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};

@@ -9,7 +9,8 @@ use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
-/// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and write timeouts.
+/// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and
+/// write timeouts.
 pub struct Stream<S> {
     conn: Connection,
     socket: S,

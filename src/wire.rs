@@ -1,6 +1,7 @@
 //! Bounded reading and writing of wire formats: what is not there cannot be read, and nothing panics.
 
-/// A cursor over received bytes. Every read either succeeds whole or returns `None` and moves nothing.
+/// A cursor over received bytes. Every read either succeeds whole or returns `None` and moves
+/// nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -50,6 +51,21 @@ impl<'a> Reader<'a> {
             .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
+    /// Two bytes, most significant first.
+    pub fn u16_be(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// Four bytes, most significant first.
+    pub fn u32_be(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// Eight bytes, most significant first.
+    pub fn u64_be(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     /// Two bytes, least significant first.
     pub fn u16_le(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
@@ -92,6 +108,25 @@ impl<'a> Reader<'a> {
         let taken = ahead.take(usize::try_from(len).ok()?)?;
         *self = ahead;
         Some(taken)
+    }
+
+    /// OceanBase's variable-length integer (LEB128), in its shortest form or padded with zeros up to ten bytes.
+    pub fn varint(&mut self) -> Option<u64> {
+        let mut ahead = *self;
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = ahead.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits > u64::MAX >> shift {
+                return None;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                *self = ahead;
+                return Some(value);
+            }
+        }
+        None
     }
 
     /// Bytes up to a NUL, which is read as well and not part of the result.
@@ -137,6 +172,21 @@ impl<'a> Writer<'a> {
         self.out.push(value);
     }
 
+    /// Two bytes, most significant first.
+    pub fn u16_be(&mut self, value: u16) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    /// Four bytes, most significant first.
+    pub fn u32_be(&mut self, value: u32) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    /// Eight bytes, most significant first.
+    pub fn u64_be(&mut self, value: u64) {
+        self.bytes(&value.to_be_bytes());
+    }
+
     /// Two bytes, least significant first.
     pub fn u16_le(&mut self, value: u16) {
         self.bytes(&value.to_le_bytes());
@@ -176,6 +226,15 @@ impl<'a> Writer<'a> {
     pub fn lenenc_bytes(&mut self, bytes: &[u8]) {
         self.lenenc(bytes.len() as u64);
         self.bytes(bytes);
+    }
+
+    /// OceanBase's variable-length integer (LEB128), in its shortest form.
+    pub fn varint(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8(value as u8);
     }
 
     /// Bytes and a NUL behind them. What follows a NUL inside of `bytes` is left out, since a reader would take
@@ -284,6 +343,43 @@ mod tests {
         assert_eq!(reader.u32_le(), Some(0x0403_0201));
         assert_eq!(reader.u64_le(), Some(0x0807_0605_0403_0201));
         assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn varints_are_read_padded_or_not_and_never_beyond_64_bits() {
+        for (bytes, value) in [
+            (&[0][..], 0),
+            (&[0x84, 0x80, 0x80, 0x80, 0], 4),
+            (&[0xb2, 0xdf, 0xff, 0xff, 0x0f], 0xffff_efb2),
+            (
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+                u64::MAX,
+            ),
+            (
+                &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0],
+                0,
+            ),
+        ] {
+            assert_eq!(Reader::new(bytes).varint(), Some(value), "{bytes:x?}");
+        }
+        for refused in [
+            &[][..],
+            &[0x80],
+            &[0xff; 9],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+            &[0x80; 11],
+        ] {
+            let mut reader = Reader::new(refused);
+            assert_eq!(reader.varint(), None, "{refused:x?}");
+            assert_eq!(reader.rest(), refused);
+        }
+        for value in [0, 0x7f, 0x80, 0x3fff, 0x4000, 1 << 63, u64::MAX] {
+            let mut out = Vec::new();
+            Writer::new(&mut out).varint(value);
+            let mut reader = Reader::new(&out);
+            assert_eq!(reader.varint(), Some(value));
+            assert!(reader.is_empty());
+        }
     }
 
     #[test]
