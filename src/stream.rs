@@ -63,8 +63,8 @@ impl<S: Read + Write> Stream<S> {
         self.flush_conn()
     }
 
-    /// Begins TLS as the client of a plain stream, to the server that is to be known as `name`. What was read
-    /// was plain; everything after it, received already or not, belongs to TLS.
+    /// Begins TLS as the client of a plain stream, to the server that is to be known as `name`.
+    /// What was read was plain; everything after it, received already or not, belongs to TLS.
     ///
     /// # Errors
     ///

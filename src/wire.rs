@@ -1,4 +1,5 @@
-//! Bounded reading and writing of wire formats: what is not there cannot be read, and nothing panics.
+//! Bounded reading and writing of wire formats: what is not there cannot be read, and nothing
+//! panics.
 
 /// A cursor over received bytes. Every read either succeeds whole or returns `None` and moves
 /// nothing.
@@ -110,7 +111,8 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// OceanBase's variable-length integer (LEB128), in its shortest form or padded with zeros up to ten bytes.
+    /// OceanBase's variable-length integer (LEB128), in its shortest form or padded with zeros up
+    /// to ten bytes.
     pub fn varint(&mut self) -> Option<u64> {
         let mut ahead = *self;
         let mut value = 0;
@@ -237,8 +239,8 @@ impl<'a> Writer<'a> {
         self.u8(value as u8);
     }
 
-    /// Bytes and a NUL behind them. What follows a NUL inside of `bytes` is left out, since a reader would take
-    /// it for the next field.
+    /// Bytes and a NUL behind them. What follows a NUL inside of `bytes` is left out, since a
+    /// reader would take it for the next field.
     pub fn nul_bytes(&mut self, bytes: &[u8]) {
         let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
         self.bytes(text);
@@ -265,6 +267,12 @@ impl<'a> Writer<'a> {
     /// What was written from `position` on.
     pub fn since(&self, position: usize) -> &[u8] {
         self.out.get(position..).unwrap_or_default()
+    }
+
+    /// Makes what was written from `position` on `len` bytes long: cut off, or filled up with
+    /// zeros.
+    pub fn fit(&mut self, position: usize, len: usize) {
+        self.out.resize(position.saturating_add(len), 0);
     }
 
     /// Fills what was left open.
@@ -392,6 +400,9 @@ mod tests {
         assert_eq!(writer.len_since(&hole), 3);
         assert_eq!(writer.since(start), b"\0\0abc");
         writer.fill(hole, [1, 2]);
-        assert_eq!(out, b"\x07\x01\x02abc");
+        writer.fit(start, 6);
+        assert_eq!(writer.since(start), b"\x01\x02abc\0");
+        writer.fit(start, 3);
+        assert_eq!(out, b"\x07\x01\x02a");
     }
 }

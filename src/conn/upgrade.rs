@@ -12,16 +12,17 @@ use crate::tls::session::Handshake;
 use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName, Version};
 
 impl Connection {
-    /// Begins TLS, as its client, in the midst of a plain connection. The ClientHello follows what was written.
+    /// Begins TLS, as its client, in the midst of a plain connection. The ClientHello follows what
+    /// was written.
     ///
-    /// What was used of the peer's stream so far was plain; everything after it belongs to TLS. So whoever
-    /// moves the bytes gives to [`Connection::handle_recv`] once more what that call gave out and nobody used,
-    /// from the first such byte on.
+    /// What was used of the peer's stream so far was plain; everything after it belongs to TLS. So
+    /// whoever moves the bytes gives to [`Connection::handle_recv`] once more what that call gave
+    /// out and nobody used, from the first such byte on.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Misuse`] where the connection is not plain or has been closed; [`ErrorKind::Truncated`]
-    /// where the peer has ended its stream.
+    /// [`ErrorKind::Misuse`] where the connection is not plain or has been closed;
+    /// [`ErrorKind::Truncated`] where the peer has ended its stream.
     pub fn start_tls_client(
         &mut self,
         config: &Arc<ClientConfig>,
@@ -53,11 +54,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends TLS with the handshake: both ends are authenticated, and every byte after the last one of the
-    /// handshake is plain, in both directions. Whoever is on the path can read and change it.
+    /// Ends TLS with the handshake: both ends are authenticated, and every byte after the last one
+    /// of the handshake is plain, in both directions. Whoever is on the path can read and change
+    /// it.
     ///
-    /// The handshake must agree on TLS 1.2, whose last message is the last byte of TLS; later versions send
-    /// more of it at any time.
+    /// The handshake must agree on TLS 1.2, whose last message is the last byte of TLS; later
+    /// versions send more of it at any time.
     ///
     /// # Errors
     ///
@@ -70,8 +72,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the end of the peer's stream for a clean one although no close_notify came before it, as some
-    /// peers never send one. An attacker can then cut the stream behind any record.
+    /// Takes the end of the peer's stream for a clean one although no close_notify came before it,
+    /// as some peers never send one. An attacker can then cut the stream behind any record.
     pub fn danger_end_without_close_notify(&mut self) {
         self.is_eof_an_end = true;
     }

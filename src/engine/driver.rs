@@ -231,17 +231,17 @@ impl Engine {
         self.with(id, |slot, io| slot.start(conn, user_data, io));
     }
 
-    /// Begins TLS as the server of a plain connection that is in use. What was consumed was plain; everything
-    /// after it, received already or not, belongs to TLS. [`Event::Connected`] tells once more, when the
-    /// handshake is complete; where TLS cannot begin the connection fails.
+    /// Begins TLS as the server of a plain connection that is in use. What was consumed was plain;
+    /// everything after it, received already or not, belongs to TLS. [`Event::Connected`] tells
+    /// once more, when the handshake is complete; where TLS cannot begin the connection fails.
     pub fn start_tls_server(&mut self, id: ConnId, config: &Arc<ServerConfig>) {
         self.with(id, |slot, io| {
             slot.start_tls(io, |conn, io| conn.start_tls_server(config, io.now));
         });
     }
 
-    /// Begins TLS as the client of a plain connection, to the server that is to be known as `name`: the
-    /// counterpart of [`Engine::start_tls_server`]. The ClientHello follows what was written.
+    /// Begins TLS as the client of a plain connection, to the server that is to be known as `name`:
+    /// the counterpart of [`Engine::start_tls_server`]. The ClientHello follows what was written.
     pub fn start_tls_client(
         &mut self,
         id: ConnId,

@@ -124,8 +124,8 @@ impl Inbox {
         Ok(dropped)
     }
 
-    /// Takes plaintext that was not read for what it was before it was opened, on a connection whose
-    /// plaintext is its input: the connection reads it otherwise from now on.
+    /// Takes plaintext that was not read for what it was before it was opened, on a connection
+    /// whose plaintext is its input: the connection reads it otherwise from now on.
     pub(super) fn unread(&mut self) {
         if let Plain::Input(range) = std::mem::take(&mut self.plain) {
             self.opened = range.start;

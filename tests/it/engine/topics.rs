@@ -46,7 +46,8 @@ fn relay_whole(open: Open, protocol: Protocol, clients: usize, total: usize) {
     );
 }
 
-/// The client does not wait: its ClientHello may arrive with its last plain bytes, or in any number of pieces.
+/// The client does not wait: its ClientHello may arrive with its last plain bytes, or in any number
+/// of pieces.
 pub(super) fn tls_begins_behind_what_was_consumed(open: Open) {
     let Some(engine) = open() else { return };
     let mut pair = Pair::new(engine, Protocol::Plain);
