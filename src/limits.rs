@@ -90,3 +90,7 @@ pub const COMMANDS_IN_FLIGHT_MAX: usize = 1_024;
 /// Plain bytes that are inflated at a time, in bytes: enough to be cheap, and little enough for
 /// each of many connections to have at once.
 pub const INFLATED_PIECE_LEN: usize = 8 * 1024;
+
+/// OB-RPC packet behind its net header, in bytes: several times the largest answer of a log reader
+/// (17 MiB). The wire allows 2047 MiB.
+pub const RPC_PACKET_LEN_MAX: usize = 64 * 1024 * 1024;

@@ -52,6 +52,21 @@ impl<'a> Reader<'a> {
             .map(|[a, b, c]| u32::from_be_bytes([0, a, b, c]))
     }
 
+    /// Two bytes, most significant first.
+    pub fn u16_be(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// Four bytes, most significant first.
+    pub fn u32_be(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// Eight bytes, most significant first.
+    pub fn u64_be(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
     /// Two bytes, least significant first.
     pub fn u16_le(&mut self) -> Option<u16> {
         self.array().map(u16::from_le_bytes)
@@ -94,6 +109,26 @@ impl<'a> Reader<'a> {
         let taken = ahead.take(usize::try_from(len).ok()?)?;
         *self = ahead;
         Some(taken)
+    }
+
+    /// OceanBase's variable-length integer (LEB128), in its shortest form or padded with zeros up
+    /// to ten bytes.
+    pub fn varint(&mut self) -> Option<u64> {
+        let mut ahead = *self;
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = ahead.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits > u64::MAX >> shift {
+                return None;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                *self = ahead;
+                return Some(value);
+            }
+        }
+        None
     }
 
     /// Bytes up to a NUL, which is read as well and not part of the result.
@@ -139,6 +174,21 @@ impl<'a> Writer<'a> {
         self.out.push(value);
     }
 
+    /// Two bytes, most significant first.
+    pub fn u16_be(&mut self, value: u16) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    /// Four bytes, most significant first.
+    pub fn u32_be(&mut self, value: u32) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    /// Eight bytes, most significant first.
+    pub fn u64_be(&mut self, value: u64) {
+        self.bytes(&value.to_be_bytes());
+    }
+
     /// Two bytes, least significant first.
     pub fn u16_le(&mut self, value: u16) {
         self.bytes(&value.to_le_bytes());
@@ -180,6 +230,15 @@ impl<'a> Writer<'a> {
         self.bytes(bytes);
     }
 
+    /// OceanBase's variable-length integer (LEB128), in its shortest form.
+    pub fn varint(&mut self, mut value: u64) {
+        while value > 0x7f {
+            self.u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.u8(value as u8);
+    }
+
     /// Bytes and a NUL behind them. What follows a NUL inside of `bytes` is left out, since a
     /// reader would take it for the next field.
     pub fn nul_bytes(&mut self, bytes: &[u8]) {
@@ -208,6 +267,12 @@ impl<'a> Writer<'a> {
     /// What was written from `position` on.
     pub fn since(&self, position: usize) -> &[u8] {
         self.out.get(position..).unwrap_or_default()
+    }
+
+    /// Makes what was written from `position` on `len` bytes long: cut off, or filled up with
+    /// zeros.
+    pub fn fit(&mut self, position: usize, len: usize) {
+        self.out.resize(position.saturating_add(len), 0);
     }
 
     /// Fills what was left open.
@@ -289,6 +354,43 @@ mod tests {
     }
 
     #[test]
+    fn varints_are_read_padded_or_not_and_never_beyond_64_bits() {
+        for (bytes, value) in [
+            (&[0][..], 0),
+            (&[0x84, 0x80, 0x80, 0x80, 0], 4),
+            (&[0xb2, 0xdf, 0xff, 0xff, 0x0f], 0xffff_efb2),
+            (
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+                u64::MAX,
+            ),
+            (
+                &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0],
+                0,
+            ),
+        ] {
+            assert_eq!(Reader::new(bytes).varint(), Some(value), "{bytes:x?}");
+        }
+        for refused in [
+            &[][..],
+            &[0x80],
+            &[0xff; 9],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+            &[0x80; 11],
+        ] {
+            let mut reader = Reader::new(refused);
+            assert_eq!(reader.varint(), None, "{refused:x?}");
+            assert_eq!(reader.rest(), refused);
+        }
+        for value in [0, 0x7f, 0x80, 0x3fff, 0x4000, 1 << 63, u64::MAX] {
+            let mut out = Vec::new();
+            Writer::new(&mut out).varint(value);
+            let mut reader = Reader::new(&out);
+            assert_eq!(reader.varint(), Some(value));
+            assert!(reader.is_empty());
+        }
+    }
+
+    #[test]
     fn a_hole_is_filled_where_it_was_left() {
         let mut out = vec![7];
         let mut writer = Writer::new(&mut out);
@@ -298,6 +400,9 @@ mod tests {
         assert_eq!(writer.len_since(&hole), 3);
         assert_eq!(writer.since(start), b"\0\0abc");
         writer.fill(hole, [1, 2]);
-        assert_eq!(out, b"\x07\x01\x02abc");
+        writer.fit(start, 6);
+        assert_eq!(writer.since(start), b"\x01\x02abc\0");
+        writer.fit(start, 3);
+        assert_eq!(out, b"\x07\x01\x02a");
     }
 }

@@ -2,3 +2,4 @@
 //! panic.
 
 pub mod mysql;
+pub mod obrpc;
