@@ -143,12 +143,6 @@ impl Engine {
         }
     }
 
-    /// The memory of the engine's connections, which
-    /// [`Connection::client`] needs.
-    pub fn pools(&mut self) -> &mut Pools {
-        &mut self.io.pools
-    }
-
     /// Opens a listening socket and accepts on it from the next wait on.
     pub fn listen(&mut self, address: &Address, options: &ListenOptions) -> Result<ListenerId> {
         let key = self
