@@ -110,14 +110,15 @@ def real(tally: Tally) -> None:
         elif match := re.match(r"skip (.*)", line):
             tally.skips.append(f"real {match[1]}")
 
-    code = stream([python_with_cryptography(), "-u", "tests/real"], read)
+    code = stream([python_of_the_tests(), "-u", "tests/real"], read)
     if code != 0 and not tally.failures:
         tally.failures.append(f"tests/real: exit code {code}")
 
 
-def python_with_cryptography() -> str:
-    """The tests speak raw TLS with the `cryptography` package, which Debian packages for its own interpreter only."""
-    for python in (sys.executable, "/usr/bin/python3"):
+def python_of_the_tests() -> str:
+    """The one that tests/install-deps gave the drivers; else one with `cryptography`, which all real tests need."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sealwire"
+    for python in (str(cache / "venv/bin/python"), sys.executable, "/usr/bin/python3"):
         if shutil.which(python) and subprocess.run(
             [python, "-c", "import cryptography"], stdin=subprocess.DEVNULL, capture_output=True
         ).returncode == 0:
