@@ -17,7 +17,7 @@ from peers import mysql as protocol
 from . import pki
 from .case import free_port
 from .netns import Namespace
-from .process import Process, program, until
+from .process import Process, program, run, until
 
 # Where tests/install-deps puts what no Debian package of this release carries.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sealwire"
@@ -90,6 +90,9 @@ class Database:
     def sessions(self) -> int:
         """Sessions of accounts other than the administrator's."""
         return sum(row[1] not in ("root", "event_scheduler", "system user") for row in self.execute("SHOW PROCESSLIST"))
+
+    def forget_passwords(self) -> None:
+        """Makes the next login of each account a full one where the server caches what it learns from one."""
 
     def stop(self) -> None:
         if self.process and self.process.is_running():
@@ -201,7 +204,6 @@ class MySql(Database):
         self.create_accounts()
 
     def forget_passwords(self) -> None:
-        """Empties the cache of the fast path, so that the next login of each account is a full one."""
         self.execute("FLUSH PRIVILEGES")
 
 
@@ -331,8 +333,17 @@ class _Child(Process):
 
 
 def _mariadb_data(home: Path) -> Path:
+    """A copy of a data directory as it is when it is new."""
     if program("mariadbd") is None:
-        raise SkipTest("mariadbd is not installed")
+        raise SkipTest("mariadb-server is not installed")
+    copied = run("cp", "-a", "--reflink=auto", "--sparse=always", _new_mariadb_data(), home / "data", timeout_s=60)
+    assert copied.returncode == 0, copied.stderr
+    return home / "data"
+
+
+@cache
+def _new_mariadb_data() -> Path:
+    home = scratch("mariadb-new")
     command = [program("mariadb-install-db"), "--no-defaults", "--user=root", f"--datadir={home / 'data'}"]
     command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
     install = _Child("mariadb-install-db", command, home / "install.log")

@@ -4,6 +4,7 @@ They are RSA, so that a server has both kinds of TLS 1.2 suites to choose from, 
 the tests loads them.
 """
 
+import ssl
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,35 +32,28 @@ class Pair:
         return _name(self.cert, "-issuer")
 
 
-@cache
 def authority(name: str = "Test CA") -> Pair:
-    pair = _paths(name)
-    _openssl(
-        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", DAYS, "-subj", f"/C=CN/O=Test Org/CN={name}"),
-        *("-keyout", pair.key, "-out", pair.cert, "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
-    )
-    return pair
+    return _authority(name)
 
 
-@cache
 def server(name: str = "localhost", issuer: str = "Test CA", addresses: tuple[str, ...] = ("127.0.0.1",)) -> Pair:
     """For one DNS name and these addresses."""
     names = ",".join([f"DNS:{name}", *(f"IP:{address}" for address in addresses)])
-    return _issue(name, issuer, f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n", " ".join((name, *addresses)))
+    extensions = f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n"
+    return _issue(name, issuer, extensions, " ".join((name, *addresses)))
 
 
-@cache
 def client(name: str, issuer: str = "Test CA") -> Pair:
-    return _issue(name, issuer, "extendedKeyUsage=clientAuth\n", name)
+    return _issue(name, issuer, "extendedKeyUsage=clientAuth\n", f"client {name}")
 
 
 @cache
-def sysbench_folder(issuer: str = "Test CA", name: str = "alice") -> Path:
+def sysbench_folder() -> Path:
     """Where sysbench finds its certificates: it reads fixed names from its working directory."""
-    folder = certs.folder() / f"sysbench-{_stem(issuer)}"
+    folder = certs.folder() / "sysbench"
     folder.mkdir()
-    pair = client(name, issuer)
-    (folder / "cacert.pem").write_bytes(authority(issuer).cert.read_bytes())
+    pair = client("alice")
+    (folder / "cacert.pem").write_bytes(authority().cert.read_bytes())
     (folder / "client-cert.pem").write_bytes(pair.cert.read_bytes())
     (folder / "client-key.pem").write_bytes(pair.key.read_bytes())
     return folder
@@ -74,6 +68,34 @@ def rsa_key() -> Pair:
     return pair
 
 
+def context(
+    identity: Pair | None = None,
+    version: ssl.TLSVersion | None = None,
+    ciphers: str | None = None,
+    issuer: str = "Test CA",
+) -> ssl.SSLContext:
+    """Of a client that verifies the server's chain and name."""
+    made = ssl.create_default_context(cafile=str(authority(issuer).cert))
+    if identity:
+        made.load_cert_chain(identity.cert, identity.key)
+    if version:
+        made.minimum_version = made.maximum_version = version
+    if ciphers:
+        made.set_ciphers(ciphers)
+    return made
+
+
+@cache
+def _authority(name: str) -> Pair:
+    pair = _paths(name)
+    _openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", DAYS, "-subj", f"/C=CN/O=Test Org/CN={name}"),
+        *("-keyout", pair.key, "-out", pair.cert, "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+    )
+    return pair
+
+
+@cache
 def _issue(name: str, issuer: str, extensions: str, file_name: str) -> Pair:
     pair, ca = _paths(f"{file_name} of {issuer}"), authority(issuer)
     request, extension_file = pair.cert.with_suffix(".csr"), pair.cert.with_suffix(".ext")
