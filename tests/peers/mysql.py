@@ -238,7 +238,7 @@ class Client:
     def _enter(self, user: str, password: str, tls, options: dict) -> "Client":
         try:
             self.greet()
-            login = self.prepare(user, password, **options)
+            login = self.prepare(user, **options)
             if tls:
                 self.upgrade(tls, login)
             self.login(login, password)
@@ -251,7 +251,7 @@ class Client:
         self.greeting = Greeting.decode(self.answer())
         return self.greeting
 
-    def prepare(self, user: str, password: str, database: str = "", attributes=None, plugin: str = "", **more) -> Login:
+    def prepare(self, user: str, database: str = "", attributes=None, plugin: str = "", **more) -> Login:
         """A login for this server; `more` holds further fields of it."""
         plugin = plugin or self.greeting.plugin
         self.capabilities = more.pop("capabilities", DEFAULT_CAPABILITIES) | LOCAL_FILES
@@ -259,8 +259,7 @@ class Client:
             self.capabilities |= CONNECT_WITH_DB
         if attributes:
             self.capabilities |= CONNECT_ATTRS
-        auth = hashed(plugin, password, self.greeting.scramble)
-        return Login(user, auth, self.capabilities, database=database, plugin=plugin, attributes=attributes or {}, **more)
+        return Login(user, b"", self.capabilities, database=database, plugin=plugin, attributes=attributes or {}, **more)
 
     def upgrade(self, context: ssl.SSLContext, login: Login | None = None, server_name: str = "localhost") -> None:
         """SSLRequest, then TLS on the same socket."""
@@ -271,13 +270,14 @@ class Client:
         self.wire.socket = context.wrap_socket(self.wire.socket, server_hostname=server_name)
 
     def login(self, login: Login, password: str) -> Result:
+        login.auth = login.auth or self._first_answer(login.plugin, password, self.greeting.scramble)
         self.wire.write(login.encode())
         return self._authenticate(login.plugin, password, self.greeting.scramble)
 
     def change_user(self, user: str, password: str, database: str = "") -> Result:
         self.wire.sequence = 0
         plugin, scramble = self.greeting.plugin, self.greeting.scramble
-        auth = hashed(plugin, password, scramble)
+        auth = self._first_answer(plugin, password, scramble)
         payload = bytes([CHANGE_USER]) + user.encode() + b"\0" + bytes([len(auth)]) + auth + database.encode() + b"\0"
         self.wire.write(payload + struct.pack("<H", UTF8MB4) + plugin.encode() + b"\0")
         return self._authenticate(plugin, password, scramble)
@@ -337,6 +337,16 @@ class Client:
     def _is_tls(self) -> bool:
         return isinstance(self.wire.socket, ssl.SSLSocket)
 
+    def _is_secure(self) -> bool:
+        return self._is_tls() or self.wire.socket.family == socket.AF_UNIX
+
+    def _first_answer(self, plugin: str, password: str, scramble: bytes) -> bytes:
+        if plugin == SHA256 and password:
+            # In clear, or a request for the key. Unlike the newer plugin it does not count a socket in the file system
+            # as secure.
+            return password.encode() + b"\0" if self._is_tls() else b"\x01"
+        return hashed(plugin, password, scramble)
+
     def _authenticate(self, plugin: str, password: str, scramble: bytes) -> Result:
         while True:
             payload = self.answer()
@@ -345,7 +355,7 @@ class Client:
             if payload[0] == SWITCH:
                 name, data = payload[1:].split(b"\0", 1)
                 plugin, scramble = name.decode(), data[:20]
-                self.wire.write(hashed(plugin, password, scramble))
+                self.wire.write(self._first_answer(plugin, password, scramble))
             elif payload == b"\x01\x04":
                 self._send_password(b"\x02", password, scramble)
             elif plugin == SHA256 and payload[0] == MORE_DATA:
@@ -355,7 +365,7 @@ class Client:
 
     def _send_password(self, key_request: bytes, password: str, scramble: bytes) -> None:
         """In clear where only the server can read it; else encrypted to a key that is asked for."""
-        if self._is_tls() or self.wire.socket.family == socket.AF_UNIX:
+        if self._is_secure():
             self.wire.write(password.encode() + b"\0")
             return
         self.wire.write(key_request)
@@ -365,10 +375,7 @@ class Client:
 
 
 def hashed(plugin: str, password: str, scramble: bytes) -> bytes:
-    """The first answer of a client."""
-    if plugin == SHA256:
-        # Without TLS this asks for the key; with TLS the password itself would do, and the server asks for it.
-        return b"\x01" if password else b""
+    """What proves knowledge of the password without showing it."""
     if not password:
         return b""
     make = hashlib.sha1 if plugin == NATIVE else hashlib.sha256

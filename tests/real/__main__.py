@@ -57,7 +57,7 @@ def run(test: unittest.TestCase) -> bool:
     result = unittest.TestResult()
     test.run(result)
     seconds = time.monotonic() - started
-    troubles = [text for _, text in result.failures + result.errors]
+    troubles = [f"{where}\n{text}" for where, text in result.failures + result.errors]
     if troubles:
         print(f"FAIL {test.id()} ({seconds:.1f} s)")
         print("\n".join(troubles))

@@ -69,7 +69,7 @@ def _refusal(server, user: str, how: str, password: str) -> dict:
     except ServerError as error:
         host = error.message.split("'")[3]
         text = error.message.replace(f"'{user}'", "'{user}'", 1).replace(f"'{host}'", "'{host}'", 1)
-        return {"code": error.code, "state": error.state, "message": text, "sequence": error.sequence}
+        return {"code": error.code, "state": error.state, "message": text}
     raise AssertionError(f"{user} was not refused")
 
 
