@@ -63,9 +63,9 @@ impl<S: Read + Write> Stream<S> {
         &self.conn
     }
 
-    /// The socket.
-    pub fn socket(&self) -> &S {
-        &self.socket
+    /// The socket, for its options.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// Ends this side with close_notify; the peer may go on sending.
@@ -236,12 +236,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let echo = thread::spawn(move || {
             let (socket, _) = listener.accept().unwrap();
-            let mut stream = Stream::new(
-                Connection::plain(),
-                socket,
-                Clock::start(),
-                Pools::new(4),
-            );
+            let mut stream =
+                Stream::new(Connection::plain(), socket, Clock::start(), Pools::new(4));
             let mut received = Vec::new();
             stream.read_to_end(&mut received).unwrap();
             stream.write_all(&received).unwrap();
@@ -249,12 +245,7 @@ mod tests {
         });
         let socket = TcpStream::connect(address).unwrap();
         let sending = socket.try_clone().unwrap();
-        let mut stream = Stream::new(
-            Connection::plain(),
-            socket,
-            Clock::start(),
-            Pools::new(4),
-        );
+        let mut stream = Stream::new(Connection::plain(), socket, Clock::start(), Pools::new(4));
         let data: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
         stream.write_all(&data).unwrap();
         stream.flush().unwrap();

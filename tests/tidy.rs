@@ -46,7 +46,7 @@ const ROOMS: &[Room] = &[
     Room::core("tls", BELOW_TLS),
     Room::core("conn", BELOW_CONN),
     Room::shell("engine", BELOW_ENGINE),
-    Room::shell("stream", BELOW_ENGINE),
+    Room::shell("stream", BELOW_GATEWAY),
     Room::shell("ffi", BELOW_FFI),
     Room::shell("gateway", BELOW_GATEWAY),
     Room::shell("cli", BELOW_CLI),

@@ -2,7 +2,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use rcgen::{
@@ -11,6 +11,7 @@ use rcgen::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::machine::wall_s;
 
 /// Certificates for development
 #[derive(Debug, Subcommand)]
@@ -41,19 +42,22 @@ impl Cert {
 }
 
 impl Init {
-    fn run(&self) -> Result<()> {
+    /// Without further names, replacing nothing.
+    #[cfg(test)]
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            names: Vec::new(),
+            force: false,
+        }
+    }
+
+    pub(super) fn run(&self) -> Result<()> {
         let failed = |error| Error::io(self.dir.display(), &error);
         self.check_names()?;
         fs::create_dir_all(&self.dir).map_err(failed)?;
         self.check_absent()?;
-        let files = generate(&self.names, wall_s()).map_err(|error| {
-            Error::new(ErrorKind::Internal, format!("make certificates: {error}"))
-        })?;
-        for (name, text) in FILES.iter().zip(files) {
-            let path = self.dir.join(name);
-            write_file(&path, &text, mode(name), self.force)
-                .map_err(|error| Error::io(path.display(), &error))?;
-        }
+        write_all(&self.dir, &self.names, self.force)?;
         let dir = self.dir.display();
         let mut out = io::stdout().lock();
         // The files are there; a reader that has gone away changes nothing.
@@ -85,6 +89,18 @@ impl Init {
         }
         Ok(())
     }
+}
+
+/// Makes all of [`FILES`] in a directory that is there; the server's certificate is for `names` too.
+pub(super) fn write_all(dir: &Path, names: &[String], replace: bool) -> Result<()> {
+    let files = generate(names, wall_s())
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("make certificates: {error}")))?;
+    for (name, text) in FILES.iter().zip(files) {
+        let path = dir.join(name);
+        write_file(&path, &text, mode(name), replace)
+            .map_err(|error| Error::io(path.display(), &error))?;
+    }
+    Ok(())
 }
 
 /// The texts of [`FILES`], in their order.
@@ -180,12 +196,6 @@ fn mode(name: &str) -> u32 {
     }
 }
 
-fn wall_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
-
 const FILES: [&str; 6] = [
     "ca.pem",
     "ca-key.pem",
@@ -212,3 +222,112 @@ localhost, 127.0.0.1, ::1 and each --name.
 
 Example:
   sealwire cert init certs --name db.example --name 10.0.0.7";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use x509_parser::prelude::{GeneralName, parse_x509_pem};
+
+    use super::*;
+    use crate::tls::{Identity, Pem, Roots};
+
+    fn read(dir: &Path, name: &str) -> Vec<u8> {
+        fs::read(dir.join(name)).unwrap()
+    }
+
+    fn assert_identity(dir: &Path, who: &str) {
+        let (cert, key) = (format!("{who}-cert.pem"), format!("{who}-key.pem"));
+        let (chain, key_text) = (read(dir, &cert), read(dir, &key));
+        let chain = Pem {
+            name: &cert,
+            text: &chain,
+        };
+        let key = Pem {
+            name: &key,
+            text: &key_text,
+        };
+        Identity::from_pem(chain, key).unwrap();
+    }
+
+    #[test]
+    fn what_it_writes_can_be_used_and_keys_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("new/certs");
+        Init::new(dir.clone()).run().unwrap();
+        assert_identity(&dir, "server");
+        assert_identity(&dir, "client");
+        let ca = read(&dir, "ca.pem");
+        let ca = Pem {
+            name: "ca.pem",
+            text: &ca,
+        };
+        Roots::from_pem(&[ca]).unwrap();
+        for name in FILES {
+            let mode = fs::metadata(dir.join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077 == 0, name.ends_with("-key.pem"), "{name}");
+        }
+        let key = String::from_utf8(read(&dir, "server-key.pem")).unwrap();
+        assert!(key.starts_with("-----BEGIN PRIVATE KEY-----"));
+    }
+
+    #[test]
+    fn certificates_say_what_they_are_for() {
+        let names = ["db.example", "10.0.0.7", "::1"].map(str::to_owned);
+        let [_, _, server, _, client, _] = generate(&names, 1_800_000_000).unwrap();
+        let pem = parse_x509_pem(server.as_bytes()).unwrap().1;
+        let server = pem.parse_x509().unwrap();
+        let names = server.subject_alternative_name().unwrap().unwrap();
+        let local6 = std::net::Ipv6Addr::LOCALHOST.octets();
+        assert_eq!(
+            names.value.general_names,
+            [
+                GeneralName::DNSName("localhost"),
+                GeneralName::IPAddress(&[127, 0, 0, 1]),
+                GeneralName::IPAddress(&local6),
+                GeneralName::DNSName("db.example"),
+                GeneralName::IPAddress(&[10, 0, 0, 7]),
+            ]
+        );
+        assert_eq!(server.subject().to_string(), "CN=db.example");
+        let uses = server.extended_key_usage().unwrap().unwrap().value;
+        assert!(uses.server_auth && !uses.client_auth);
+        let expiry_s = server.validity().not_after.timestamp();
+        assert_eq!(expiry_s, 1_800_000_000 + 397 * 86_400);
+        let pem = parse_x509_pem(client.as_bytes()).unwrap().1;
+        let client = pem.parse_x509().unwrap();
+        let uses = client.extended_key_usage().unwrap().unwrap().value;
+        assert!(uses.client_auth && !uses.server_auth);
+    }
+
+    #[test]
+    fn files_are_replaced_by_force_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client-key.pem");
+        fs::write(&path, "precious").unwrap();
+        let mut init = Init::new(dir.path().to_owned());
+        let error = init.run().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let path_text = path.display();
+        assert_eq!(
+            error.to_string(),
+            format!("{path_text} is there already; --force replaces it")
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+        assert!(!dir.path().join("ca.pem").exists());
+        init.force = true;
+        init.run().unwrap();
+        assert_identity(dir.path(), "client");
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        let mut init = Init::new("unused".into());
+        init.names = vec!["no name".into()];
+        let error = init.run().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--name: \"no name\" is neither a DNS name nor an IP address"
+        );
+    }
+}

@@ -1,12 +1,13 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use x509_parser::time::ASN1Time;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::config::{self, ClientCert, ClientTls, Plan, Route, ServerAddress, ServerTls};
+use crate::gateway::machine::wall_s;
 
 /// Check a configuration and its certificates, and say what each route will do
 #[derive(Debug, Args)]
@@ -20,9 +21,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self) -> Result<()> {
         let plan = config::load(&self.config)?;
-        let now_s = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let now_s = wall_s();
         let mut out = io::stdout().lock();
         write_plan(&mut out, &plan, now_s)
             .map_err(|error| Error::io("write the result", &error))?;
@@ -119,7 +118,7 @@ fn shown_to(side: &str) -> &'static str {
 fn expiry_words(not_after_s: u64, now_s: u64) -> String {
     let date = date_utc(not_after_s);
     match not_after_s.checked_sub(now_s) {
-        Some(left_s) => format!("expires on {date} (in {} days)", left_s / DAY_S),
+        Some(left_s) => format!("expires on {date} (days left: {})", left_s / DAY_S),
         None => format!("expired on {date}"),
     }
 }
@@ -167,14 +166,87 @@ Example:
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::cli::cert::Init;
+
+    #[test]
+    fn every_full_configuration_of_the_guide_is_good() {
+        let dir = tempfile::tempdir().unwrap();
+        Init::new(dir.path().join("certs")).run().unwrap();
+        let guide = include_str!("../../docs/gateway.md");
+        let blocks = guide.split("```toml\n").skip(1);
+        let mut count = 0;
+        for block in blocks.map(|rest| rest.split("```").next().unwrap_or_default()) {
+            let config = dir.path().join("gateway.toml");
+            fs::write(&config, block).unwrap();
+            let check = Check { config };
+            check
+                .run()
+                .unwrap_or_else(|error| panic!("{error}\n{block}"));
+            count += 1;
+        }
+        assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn what_a_route_does_is_said_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        Init::new(dir.path().join("certs")).run().unwrap();
+        let config = dir.path().join("gateway.toml");
+        fs::write(&config, REENCRYPTING).unwrap();
+        let plan = config::load(&config).unwrap();
+        let expiry_s = plan.routes[0].identities().next().unwrap().1.not_after_s();
+        let mut out = Vec::new();
+        write_plan(&mut out, &plan, expiry_s - DAY_S).unwrap();
+        let date = date_utc(expiry_s);
+        let expected = format!(
+            "route \"db\" (tcp)\n  \
+             listens on 127.0.0.1:1\n  \
+             clients: TLS is required and ends here; so is a client certificate\n  \
+             server db.example:2: TLS; its certificate must come from a trusted authority and be for \
+             db.example\n  \
+             resolves db.example at run time\n  \
+             at most 7 connections, never closed for being idle; connect within 250 ms, handshake \
+             within 10 s\n  \
+             shows clients \"CN=localhost\", which expires on {date} (days left: 1)\n\
+             configuration is good: 1 route(s)\n"
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(reject_expired(&plan, expiry_s), Ok(()));
+        let error = reject_expired(&plan, expiry_s + 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "route \"db\": the certificate \"CN=localhost\" shown to clients expired on {date}"
+            )
+        );
+    }
+
+    const REENCRYPTING: &str = r#"
+[[route]]
+name = "db"
+protocol = "tcp"
+listen = ["127.0.0.1:1"]
+connect_timeout_ms = 250
+idle_timeout_s = 0
+max_connections = 7
+[route.client]
+cert = "certs/server-cert.pem"
+key = "certs/server-key.pem"
+ca = "certs/ca.pem"
+[route.server]
+address = "db.example:2"
+ca = "certs/ca.pem"
+"#;
 
     #[test]
     fn dates_are_told_in_utc_with_the_days_left() {
         assert_eq!(date_utc(1_772_366_400), "2026-03-01 12:00 UTC");
         assert_eq!(
             expiry_words(1_772_366_400, 1_772_366_400 - 3 * DAY_S - 1),
-            "expires on 2026-03-01 12:00 UTC (in 3 days)"
+            "expires on 2026-03-01 12:00 UTC (days left: 3)"
         );
         assert_eq!(
             expiry_words(1_772_366_400, 1_772_366_401),

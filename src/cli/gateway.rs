@@ -20,7 +20,7 @@ pub(super) struct Gateway {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with = "listen",
+        conflicts_with = "RouteFlags",
         required_unless_present = "listen"
     )]
     config: Option<PathBuf>,
@@ -44,42 +44,42 @@ struct RouteFlags {
     #[arg(long, value_name = "ADDR", requires = "listen")]
     upstream: Option<String>,
     /// TLS of clients [default: required]
-    #[arg(long, value_name = "MODE", requires = "listen",
+    #[arg(long, value_name = "MODE",
         value_parser = words(&["off", "required", "passthrough"]))]
     client_tls: Option<String>,
     /// Certificate chain shown to clients (PEM)
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE")]
     cert: Option<String>,
     /// Its private key
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE")]
     key: Option<String>,
     /// Authorities of client certificates
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE")]
     ca: Option<String>,
     /// Client certificates [default: required with --ca]
-    #[arg(long, value_name = "MODE", requires = "listen",
+    #[arg(long, value_name = "MODE",
         value_parser = words(&["none", "optional", "required"]))]
     client_cert: Option<String>,
     /// TLS towards the server [default: verify-full]
-    #[arg(long, value_name = "MODE", requires = "listen",
+    #[arg(long, value_name = "MODE",
         value_parser = words(&["off", "verify-ca", "verify-full"]))]
     server_tls: Option<String>,
     /// Authorities of the server's certificate
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE")]
     server_ca: Option<String>,
     /// Name in the server's certificate [default: the host of --upstream]
-    #[arg(long, value_name = "NAME", requires = "listen")]
+    #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
     /// What moves the bytes
-    #[arg(long, value_name = "NAME", requires = "listen",
+    #[arg(long, value_name = "NAME",
         value_parser = words(&["auto", "uring", "epoll"]))]
     backend: Option<String>,
     /// Who seals and opens records
-    #[arg(long, value_name = "PATH", requires = "listen",
+    #[arg(long, value_name = "PATH",
         value_parser = words(&["rustls", "in-place"]))]
     records: Option<String>,
     /// Threads; 0: one per core
-    #[arg(long, value_name = "N", requires = "listen", value_parser = clap::value_parser!(u64).range(..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=1024))]
     workers: Option<u64>,
 }
 

@@ -2,6 +2,7 @@
 
 mod cert;
 mod check;
+mod demo;
 mod gateway;
 
 use clap::{Parser, Subcommand};
@@ -18,7 +19,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Gateway(gateway::Gateway),
+    Demo(demo::Demo),
+    Gateway(Box<gateway::Gateway>),
     Check(check::Check),
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -28,6 +30,7 @@ impl Cli {
     /// Does what the command line asks for.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Demo(command) => command.run(),
             Command::Gateway(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Cert(command) => command.run(),

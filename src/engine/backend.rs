@@ -10,15 +10,15 @@
 //! | call | answer |
 //! |---|---|
 //! | `accept` | any number of `Accepted`, then `AcceptFailed` where it ended by itself |
-//! | `accept_stop` | the `Accepted` of every connection that the kernel had completed, then `AcceptStopped` |
+//! | `accept_stop` | `Accepted` for all that the kernel had completed, then `AcceptStopped` |
 //! | `connect` | `Connected` |
 //! | `recv` | any number of `Received` with `more`, then one end notice |
 //! | `send` | `Sent` |
 //! | `close` | `Sent` where a send was under way, then `Closed`, and nothing else |
 //!
 //! The end notice of a receive is one of `Received` without `more`, `Eof`, `RecvStarved`,
-//! `RecvFailed` and `RecvStopped`. After `recv_stop` it is `RecvStopped`, unless the stream had ended
-//! or failed before: then it is `Eof` or `RecvFailed`. No receive has two end notices.
+//! `RecvFailed` and `RecvStopped`. After `recv_stop` it is `RecvStopped`, unless the stream had
+//! ended or failed before: then it is `Eof` or `RecvFailed`. No receive has two end notices.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,7 +30,8 @@ use super::waker::Waker;
 use crate::buf::Buf;
 use crate::time::Now;
 
-/// A socket of a back end. A key is not used again before [`Completion::Closed`] was delivered for it.
+/// A socket of a back end. A key is not used again before [`Completion::Closed`] was delivered for
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketKey(pub u32);
 
@@ -52,29 +53,29 @@ pub trait Backend {
     /// The address that a listening socket is bound to, which tells the port chosen for port 0.
     fn local_address(&self, key: SocketKey) -> io::Result<Address>;
 
-    /// Accepts from now on, until [`Completion::AcceptFailed`] or [`Backend::accept_stop`]. Only called
-    /// while no accept is armed.
+    /// Accepts from now on, until [`Completion::AcceptFailed`] or [`Backend::accept_stop`]. Only
+    /// called while no accept is armed.
     fn accept(&mut self, key: SocketKey);
 
-    /// Stops accepting, whether an accept is armed or not. Connections that the kernel completed before
-    /// are still reported; then [`Completion::AcceptStopped`]. Where they cannot be (no descriptor is
-    /// left), [`Completion::AcceptFailed`] says why before it.
+    /// Stops accepting, whether an accept is armed or not. Connections that the kernel completed
+    /// before are still reported; then [`Completion::AcceptStopped`]. Where they cannot be (no
+    /// descriptor is left), [`Completion::AcceptFailed`] says why before it.
     fn accept_stop(&mut self, key: SocketKey);
 
     /// Opens a socket and connects it; [`Completion::Connected`] tells the outcome.
     fn connect(&mut self, address: &Address, options: &SocketOptions) -> io::Result<SocketKey>;
 
-    /// Takes a connected stream socket, whose blocking mode is the back end's from here. On error it is
-    /// closed.
+    /// Takes a connected stream socket, whose blocking mode is the back end's from here. On error
+    /// it is closed.
     fn adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> io::Result<SocketKey>;
 
-    /// Receives from now on, until an end notice or [`Backend::recv_stop`]. Only called while no receive is
-    /// armed: after the end notice of the one before.
+    /// Receives from now on, until an end notice or [`Backend::recv_stop`]. Only called while no
+    /// receive is armed: after the end notice of the one before.
     fn recv(&mut self, key: SocketKey);
 
-    /// Stops receiving. What was received before is still reported, what was not stays in the kernel for
-    /// the next [`Backend::recv`]; then [`Completion::RecvStopped`] (or another end notice, see above).
-    /// Only called while a receive is armed, once.
+    /// Stops receiving. What was received before is still reported, what was not stays in the
+    /// kernel for the next [`Backend::recv`]; then [`Completion::RecvStopped`] (or another end
+    /// notice, see above). Only called while a receive is armed, once.
     fn recv_stop(&mut self, key: SocketKey);
 
     /// Sends the filled bytes of `buf`, in one call. At most one send per socket is under way.
@@ -83,22 +84,26 @@ pub trait Backend {
     /// Ends the sending side (FIN). Only called while no send is under way.
     fn shutdown(&mut self, key: SocketKey);
 
+    /// Breaks a connected stream socket, so that its peer sees an error and not an end; only called right
+    /// before [`Backend::close`]. TCP sends a reset; a Unix socket has none and ends like any other.
+    fn reset(&mut self, key: SocketKey);
+
     /// Closes the socket, cancelling what is under way. The buffer of a send still comes back by
     /// [`Completion::Sent`]; [`Completion::Closed`] is the last completion of the key. Bytes and
     /// connections that arrive in between are dropped.
     fn close(&mut self, key: SocketKey);
 
-    /// Submits what was asked for, waits until something completes or `timeout` has passed (`None`: for
-    /// ever), and appends all completions that there are. It may also return early with none: a signal is
-    /// an empty success.
+    /// Submits what was asked for, waits until something completes or `timeout` has passed (`None`:
+    /// for ever), and appends all completions that there are. It may also return early with none: a
+    /// signal is an empty success.
     fn wait(
         &mut self,
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()>;
 
-    /// Gives the memory of a lease back, in any order. A lease that is dropped instead is memory that the
-    /// back end cannot lend again.
+    /// Gives the memory of a lease back, in any order. A lease that is dropped instead is memory
+    /// that the back end cannot lend again.
     fn recycle(&mut self, lease: Lease);
 
     /// A handle by which other threads end a [`Backend::wait`] early.
@@ -131,8 +136,8 @@ pub enum Completion {
         /// Its other end.
         peer: PeerAddress,
     },
-    /// An accept failed and is not armed any more. EMFILE, ENFILE, ENOBUFS and ENOMEM last until something
-    /// is freed; other errors concern one connection that broke before it was accepted.
+    /// An accept failed and is not armed any more. EMFILE, ENFILE, ENOBUFS and ENOMEM last until
+    /// something is freed; other errors concern one connection that broke before it was accepted.
     AcceptFailed {
         /// The listening socket.
         listener: SocketKey,
@@ -165,8 +170,8 @@ pub enum Completion {
         /// The socket.
         key: SocketKey,
     },
-    /// No receive buffer was free (ENOBUFS); the receive has ended and is to be armed again when leases
-    /// were given back. Nothing is lost: the bytes are in the kernel.
+    /// No receive buffer was free (ENOBUFS); the receive has ended and is to be armed again when
+    /// leases were given back. Nothing is lost: the bytes are in the kernel.
     RecvStarved {
         /// The socket.
         key: SocketKey,
@@ -215,8 +220,8 @@ pub struct ListenOptions {
 /// Options of a stream socket. TCP_NODELAY is always set: the engine batches by itself.
 #[derive(Clone, Debug, Default)]
 pub struct SocketOptions {
-    /// Idle time before TCP keepalive probes (TCP_KEEPIDLE), and their interval; whole seconds, at least
-    /// one.
+    /// Idle time before TCP keepalive probes (TCP_KEEPIDLE), and their interval; whole seconds, at
+    /// least one.
     pub keepalive: Option<Duration>,
     /// How long sent data may stay unacknowledged (TCP_USER_TIMEOUT); whole milliseconds.
     pub user_timeout: Option<Duration>,
@@ -229,8 +234,8 @@ pub struct SocketOptions {
 pub struct Counters {
     /// Calls into the kernel that submit or wait: io_uring_enter, or epoll_wait.
     pub enters: u64,
-    /// Other system calls on sockets. Epoll: every one, from socket to close. io_uring: the set-up of new
-    /// ones, and the emptying of an accept queue.
+    /// Other system calls on sockets. Epoll: every one, from socket to close. io_uring: the set-up
+    /// of new ones, and the emptying of an accept queue.
     pub syscalls: u64,
     /// Receives that brought bytes.
     pub recvs: u64,

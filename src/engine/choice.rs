@@ -12,12 +12,13 @@ use crate::error::{Error, ErrorKind, Result};
 /// The environment variable that decides for [`BackendChoice::Auto`].
 const VARIABLE: &str = "SEALWIRE_BACKEND";
 
-/// The back end of `choice` for the calling thread, and why it is not io_uring where that was tried in vain.
+/// The back end of `choice` for the calling thread, and why it is not io_uring where that was tried
+/// in vain.
 ///
 /// # Errors
 ///
-/// Where the back end that was named, by `choice` or by the environment, cannot be used; where `Auto` finds
-/// none; and where the environment names one that there is not.
+/// Where the back end that was named, by `choice` or by the environment, cannot be used; where
+/// `Auto` finds none; and where the environment names one that there is not.
 pub fn open(
     choice: BackendChoice,
     options: &BackendOptions,

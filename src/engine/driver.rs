@@ -143,6 +143,12 @@ impl Engine {
         }
     }
 
+    /// The memory of the engine's connections, which
+    /// [`Connection::client`] needs.
+    pub fn pools(&mut self) -> &mut Pools {
+        &mut self.io.pools
+    }
+
     /// Opens a listening socket and accepts on it from the next wait on.
     pub fn listen(&mut self, address: &Address, options: &ListenOptions) -> Result<ListenerId> {
         let key = self
@@ -220,7 +226,7 @@ impl Engine {
 
     /// Answers [`Event::Accepted`]: gives the socket its protocol. Nothing is received on it before.
     pub fn start(&mut self, id: ConnId, conn: Connection, user_data: u64) {
-        self.with(id, |slot, _| slot.start(conn, user_data));
+        self.with(id, |slot, io| slot.start(conn, user_data, io));
     }
 
     /// Takes a connected stream socket and starts `conn` on it. On error the socket is closed.
@@ -306,8 +312,8 @@ impl Engine {
         self.with(id, |slot, _| slot.set_reading(on));
     }
 
-    /// Ends this side's stream behind what is queued; the peer may still send. Nothing is done on a connection
-    /// whose socket is not connected yet.
+    /// Ends this side's stream behind what is queued; the peer may still send. On a connection that is not in use
+    /// yet it ends as soon as it begins.
     pub fn shutdown(&mut self, id: ConnId) {
         self.with(id, Slot::shutdown);
     }
@@ -318,7 +324,7 @@ impl Engine {
         self.with(id, Slot::close);
     }
 
-    /// Closes the socket at once.
+    /// Closes the socket at once, by a reset: the peer must not take it for an orderly end.
     pub fn abort(&mut self, id: ConnId) {
         self.with(id, Slot::abort);
     }

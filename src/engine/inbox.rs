@@ -77,15 +77,16 @@ impl Inbox {
         match &mut self.plain {
             Plain::None | Plain::HeldSpent => return false,
             Plain::Input(range) => {
-                range.start = range.end.min(range.start + len);
+                range.start += len.min(range.end - range.start);
                 if range.start < range.end {
                     return false;
                 }
                 self.plain = Plain::None;
             }
             Plain::Held { read } => {
-                *read += len;
-                if *read < conn.held().len() {
+                let held = conn.held().len();
+                *read += len.min(held - *read);
+                if *read < held {
                     return false;
                 }
                 self.plain = Plain::HeldSpent;

@@ -1,4 +1,5 @@
-//! Sockets as both back ends open them: close-on-exec, without Nagle's delay, with the options asked for.
+//! Sockets as both back ends open them: close-on-exec, not blocking, without Nagle's delay, with
+//! the options asked for. (io_uring waits on a socket that does not block just as well.)
 
 use std::fs;
 use std::io;
@@ -11,17 +12,17 @@ use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
 use super::address::{Address, PeerAddress};
 use super::backend::{ListenOptions, SocketOptions};
 
-/// A listening socket, and the address that it is bound to. Adds the system calls made to `syscalls`.
+/// A listening socket, and the address that it is bound to. Adds the system calls made to
+/// `syscalls`.
 ///
 /// Its stream options are those of the accepted sockets, which Linux copies from it
 /// (`inet_csk_clone_lock`), so that accepting costs no further call.
 pub(super) fn listen(
     address: &Address,
     options: &ListenOptions,
-    kind: Type,
     syscalls: &mut u64,
 ) -> io::Result<(Socket, Address)> {
-    let (socket, sockaddr) = open(address, &options.socket, kind, syscalls)?;
+    let (socket, sockaddr) = open(address, &options.socket, syscalls)?;
     match address {
         Address::Ip(_) => bind_ip(&socket, &sockaddr, options, syscalls)?,
         Address::Unix(path) => bind_unix(&socket, &sockaddr, path, syscalls)?,
@@ -40,7 +41,6 @@ pub(super) fn listen(
 pub(super) fn open(
     address: &Address,
     options: &SocketOptions,
-    kind: Type,
     syscalls: &mut u64,
 ) -> io::Result<(Socket, SockAddr)> {
     let sockaddr = match address {
@@ -48,28 +48,53 @@ pub(super) fn open(
         Address::Unix(path) => SockAddr::unix(path)?,
     };
     *syscalls += 1;
-    let socket = Socket::new(sockaddr.domain(), kind, None)?;
+    let socket = Socket::new(sockaddr.domain(), Type::STREAM.nonblocking(), None)?;
     if !sockaddr.is_unix() {
         configure_tcp(&socket, options, syscalls)?;
     }
     Ok((socket, sockaddr))
 }
 
-/// Gives a socket that was opened elsewhere its options and its blocking mode. Adds the system calls
+/// Gives a socket that was opened elsewhere what those opened here have. Adds the system calls
 /// made to `syscalls`.
 pub(super) fn adopt(
     socket: &Socket,
     options: &SocketOptions,
-    is_nonblocking: bool,
     syscalls: &mut u64,
 ) -> io::Result<()> {
-    *syscalls += 4;
+    *syscalls += 5;
     socket.set_cloexec(true)?;
-    socket.set_nonblocking(is_nonblocking)?;
+    socket.set_nonblocking(true)?;
     if socket.domain()? == Domain::UNIX {
         return Ok(());
     }
     configure_tcp(socket, options, syscalls)
+}
+
+/// Accepts all that waits on a listener. Adds the system calls made to `syscalls`.
+///
+/// The result is an error where the system ran out of descriptors or memory before the queue was
+/// empty.
+pub(super) fn empty_queue(
+    listener: &Socket,
+    syscalls: &mut u64,
+) -> (Vec<(Socket, SockAddr)>, io::Result<()>) {
+    let mut streams = Vec::new();
+    loop {
+        *syscalls += 1;
+        match accept(listener) {
+            Ok(stream) => streams.push(stream),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (streams, Ok(())),
+            Err(error) if is_exhausted(&error) => return (streams, Err(error)),
+            // That one connection broke while it waited.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Accepts one connection.
+pub(super) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    listener.accept4(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
 }
 
 /// The other end of an accepted connection.
@@ -79,17 +104,17 @@ pub(super) fn peer(sockaddr: &SockAddr) -> PeerAddress {
         .map_or(PeerAddress::Unix, PeerAddress::Ip)
 }
 
+/// The answer to a question that only a listening socket can answer.
+pub(super) fn not_listening() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen")
+}
+
 /// Whether the system ran out of something that others may free.
-pub(super) fn is_exhausted(error: &io::Error) -> bool {
+fn is_exhausted(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
-}
-
-/// The answer to a question that only a listening socket can answer.
-pub(super) fn not_listening() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen")
 }
 
 fn configure_tcp(socket: &Socket, options: &SocketOptions, syscalls: &mut u64) -> io::Result<()> {
@@ -125,7 +150,8 @@ fn bind_ip(
         socket.set_reuse_port(true)?;
     }
     if sockaddr.is_ipv6() {
-        // So that 0.0.0.0 and [::] can be listened on side by side, whatever net.ipv6.bindv6only says.
+        // So that 0.0.0.0 and [::] can be listened on side by side, whatever net.ipv6.bindv6only
+        // says.
         *syscalls += 1;
         socket.set_only_v6(true)?;
     }
@@ -162,4 +188,75 @@ fn is_stale(sockaddr: &SockAddr, path: &Path, syscalls: &mut u64) -> io::Result<
     let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let result = probe.connect(sockaddr);
     Ok(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_have_the_options_of_their_listener() {
+        let options = ListenOptions {
+            backlog: 1,
+            reuse_port: true,
+            socket: SocketOptions {
+                keepalive: Some(Duration::from_millis(1)),
+                user_timeout: Some(Duration::from_millis(1_234)),
+                congestion: Some("reno".into()),
+            },
+        };
+        let mut syscalls = 0;
+        let any = "127.0.0.1:0".parse().unwrap();
+        let (listener, bound) = listen(&any, &options, &mut syscalls).unwrap();
+        let plain = SocketOptions::default();
+        let (client, to) = open(&bound, &plain, &mut syscalls).unwrap();
+        client.set_nonblocking(false).unwrap();
+        client.connect(&to).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = accept(&listener).unwrap();
+        assert!(accepted.nonblocking().unwrap());
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        let second = Duration::from_secs(1);
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), second);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), second);
+        assert_eq!(
+            accepted.tcp_user_timeout().unwrap(),
+            options.socket.user_timeout
+        );
+        assert!(accepted.tcp_congestion().unwrap().starts_with(b"reno"));
+        assert!(client.tcp_nodelay().unwrap());
+        assert!(!client.keepalive().unwrap());
+        // socket, nodelay, keepalive 3, timeout, congestion, address, port, bind, listen, name;
+        // socket, nodelay.
+        assert_eq!(syscalls, 12 + 2);
+    }
+
+    #[test]
+    fn both_families_listen_on_one_port() {
+        let options = ListenOptions {
+            backlog: 1,
+            reuse_port: false,
+            socket: SocketOptions::default(),
+        };
+        let mut syscalls = 0;
+        let v6 = "[::]:0".parse().unwrap();
+        let (_v6, bound) = listen(&v6, &options, &mut syscalls).unwrap();
+        let Address::Ip(ip) = bound else {
+            panic!("not an IP address: {bound}");
+        };
+        let v4 = format!("0.0.0.0:{}", ip.port()).parse().unwrap();
+        listen(&v4, &options, &mut syscalls).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_congestion_control_is_an_error() {
+        let options = SocketOptions {
+            congestion: Some("carrier-pigeon".into()),
+            ..SocketOptions::default()
+        };
+        let to = "127.0.0.1:1".parse().unwrap();
+        let error = open(&to, &options, &mut 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -1,5 +1,7 @@
 //! What this machine offers to a gateway.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The AES instructions of this CPU, best first: `vaes512`, `vaes`, `aesni`, `armv8` or `none`.
@@ -22,6 +24,13 @@ pub(crate) fn aes_kind() -> &'static str {
         return "armv8";
     }
     "none"
+}
+
+/// Seconds since 1970-01-01 UTC.
+pub(crate) fn wall_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Raises the limit of open descriptors to what this process may have, and says how many that are.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::counters::Slot;
 use super::service::RouteState;
 use crate::engine::{Address, ConnId, PeerAddress};
+use crate::error::Error;
 
 /// One connection of a client with the one to its server.
 pub(super) struct Session {
@@ -13,6 +14,8 @@ pub(super) struct Session {
     pub(super) client: Leg,
     pub(super) server: Leg,
     pub(super) targets: Targets,
+    /// How the last address that was tried failed.
+    pub(super) last_error: Option<Error>,
     /// The session's part of the bounds of its route and of the gateway.
     pub(super) _slots: [Slot; 2],
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -176,7 +176,8 @@ impl Supervisor {
         for state in &service.routes {
             for address in &state.route.listen {
                 if !bound.contains_key(address) {
-                    check_free(address)?;
+                    check_free(address)
+                        .map_err(|error| error.at(format_args!("route {:?}", state.route.name)))?;
                 }
             }
         }
@@ -312,6 +313,7 @@ impl Supervisor {
         let Counters { backend, .. } = &self.counters;
         let records = self.counters.relayed_records;
         let enters_per_record = backend.enters as f64 / records.max(1) as f64;
+        let enters_per_record = (enters_per_record * 1e3).round() / 1e3;
         tracing::info!(
             enters = backend.enters,
             syscalls = backend.syscalls,
@@ -322,7 +324,7 @@ impl Supervisor {
             cycles = self.counters.cycles,
             relayed_records = records,
             relayed_bytes = self.counters.relayed_bytes,
-            enters_per_record = %format_args!("{enters_per_record:.3}"),
+            enters_per_record,
             "engine totals"
         );
         tracing::info!("stopped");
@@ -398,25 +400,19 @@ fn check_free(address: &Address) -> Result<()> {
 }
 
 fn warn_of_expiry(plan: &Plan) {
-    let now_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now_s = machine::wall_s();
     for route in &plan.routes {
         for (side, identity) in route.identities() {
-            let left_s = identity.not_after_s().saturating_sub(now_s);
-            if left_s > EXPIRY_WARNING_S {
-                continue;
-            }
-            let name = &*route.name;
+            let route = &*route.name;
             let subject = escape(identity.subject());
-            let days = left_s / DAY_S;
-            tracing::warn!(
-                route = name,
-                side,
-                subject,
-                days,
-                "certificate expires soon"
-            );
+            match identity.not_after_s().checked_sub(now_s) {
+                None => tracing::warn!(route, side, subject, "certificate expired"),
+                Some(left_s) if left_s <= EXPIRY_WARNING_S => {
+                    let days = left_s / DAY_S;
+                    tracing::warn!(route, side, subject, days, "certificate expires soon");
+                }
+                Some(_) => {}
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ import os
 
 from harness import certs
 from harness.case import BACKENDS_AND_RECORDS, Case, free_port, tcp_route
+from harness.gateway import HANDSHAKE_FAILED
 from harness.process import run
 from harness.servers import nginx, nginx_folder
 
@@ -40,7 +41,7 @@ class Http(Case):
         gateway = self.gateway(tcp_route(f"127.0.0.1:{self.nginx}", client=client))
         self.assertEqual(self.curl(gateway.port).returncode, 0)
         self.assertEqual(self.curl(gateway.port, "/", "--tls-max", "1.2").returncode, 35)
-        gateway.warned(message="handshake failed", **{"class": "tls_incompatible"})
+        gateway.claimed(message=HANDSHAKE_FAILED, **{"class": "tls_incompatible"})
 
     def test_files_both_ways(self):
         port = self.gateway(tcp_route(f"127.0.0.1:{self.nginx}")).port

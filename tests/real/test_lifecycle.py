@@ -7,6 +7,7 @@ import threading
 
 from harness import certs, clients
 from harness.case import Case, free_port, tcp_route
+from harness.gateway import SERVER_UNREACHABLE, SESSION_FAILED
 from harness.process import listens, until
 from harness.servers import Listener, Redis, echo
 
@@ -90,7 +91,7 @@ class Reload(Case):
     def test_new_certificate_and_new_server(self):
         first, second = Listener(self, echo), Listener(self, lambda c: c.sendall(b"second"))
         gateway = self.gateway(tcp_route(first.address))
-        gateway.judges_warnings = False  # get_server_certificate leaves without a word
+        gateway.judges_failures = False  # get_server_certificate leaves without a word
         with clients.tls(gateway.port) as before:
             self.assertEqual(clients.ask(before, b"before"), b"before")
             fresh = certs.fresh_server()
@@ -113,7 +114,7 @@ class Reload(Case):
         key.write_bytes(own.key.read_bytes())
         client = {"tls": "required", "cert": cert, "key": key}
         gateway = self.gateway(tcp_route(Listener(self, echo).address, client=client))
-        gateway.judges_warnings = False
+        gateway.judges_failures = False
         self.assertEqual(self.serial(gateway.port), own.serial)
         cert.write_bytes(fresh.cert.read_bytes())
         key.write_bytes(fresh.key.read_bytes())
@@ -122,7 +123,7 @@ class Reload(Case):
 
     def test_a_bad_configuration_changes_nothing(self):
         gateway = self.gateway(tcp_route(Listener(self, echo).address))
-        gateway.judges_warnings = False
+        gateway.judges_failures = False
         good = gateway.config.read_text()
         missing = good.replace(str(certs.server().key), str(self.scratch / "missing.pem"))
         for bad, said in (
@@ -223,12 +224,12 @@ class Killed(Case):
     def test_server_killed_and_restarted_under_load(self):
         redis = Redis(self)
         gateway = self.gateway(tcp_route(f"127.0.0.1:{redis.port}"))
-        gateway.judges_warnings = False
+        gateway.judges_failures = False
         load = Load(gateway.port, clients_count=8, answer=b"+PONG\r\n")
         until(lambda: load.exchanges > 200, "the load is on")
         redis.process.kill()
         until(lambda: len(load.errors) > 20, "clients are told")
-        gateway.wait_event(level="WARN", message="server unreachable")
+        gateway.wait_event(level="WARN", message=SERVER_UNREACHABLE)
         redis.process.start()
         reached = load.exchanges
         until(lambda: load.exchanges > reached + 200, "the load goes on")
@@ -246,13 +247,11 @@ class Killed(Case):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
         gateway = self.gateway(tcp_route(Listener(self, die).address))
-        made = clients.context()
-        made.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-        with clients.tls(gateway.port, made) as connection:
+        with clients.tls(gateway.port) as connection:
             connection.sendall(b"ask?")
             with self.assertRaises(OSError, msg="the client saw a clean end"):
                 clients.read_to_end(connection)
-            gateway.failed(clients.name(connection), "io", message="connection failed")
+            gateway.failed(clients.name(connection), "io", message=SESSION_FAILED)
 
     def test_gateway_killed_and_restarted(self):
         redis = Redis(self)
@@ -280,7 +279,7 @@ class Killed(Case):
         until(lambda: redis.clients() == 1, "the server has the connection")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
-        gateway.failed(peer, "io", message="connection failed")
+        gateway.failed(peer, "io", message=SESSION_FAILED)
         until(lambda: redis.clients() == 0, "the server's connection ends")
 
 

@@ -69,17 +69,18 @@ class OpensslClient(Case):
         self.addCleanup(child.stdin.close)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
-        # "K" asks for the other side's new key too, "k" does not. Each is a command where it begins a line.
+
+        def until_seen(line: bytes) -> None:
+            while (found := child.stdout.readline()) != line:
+                self.assertTrue(found, f"ended before {line}")
+
+        # "K" asks for the other side's new key too, "k" does not. Each is a command where it is all that was read.
         for round, key in enumerate(["K", "k", "K", "K", "k"]):
             child.stdin.write(f"{key}\n".encode())
+            until_seen(b"KEYUPDATE\n")
             line = f"line {round}\n".encode()
             child.stdin.write(line)
-            seen = b""
-            while line not in seen:
-                more = child.stdout.readline()
-                self.assertTrue(more, f"ended after {round} rounds: {seen}")
-                seen += more
-            self.assertIn(b"KEYUPDATE", seen)
+            until_seen(line)
         child.stdin.write(b"Q\n")
         self.assertEqual(child.wait(10), 0)
 
@@ -92,7 +93,7 @@ class OpensslClient(Case):
             client.socket.sendall(client.key_update(wants_answer=True) + client.sealed(23, data))
             self.assertEqual(client.read(len(data)), data)
         self.assertEqual(client.key_updates_received, 200)
-        client.close_notify()
+        client.end()
 
     def test_key_updates_while_only_receiving(self):
         """They are answered although the gateway has nothing to send (RFC 8446 section 4.6.3)."""
@@ -114,7 +115,7 @@ class OpensslClient(Case):
         for padding in (0, 1, 255, 16_000):
             client.send_record(23, b"padded", padding)
             self.assertEqual(client.read(6), b"padded")
-        client.close_notify()
+        client.end()
 
     def test_half_close(self):
         """The client ends its side; the server sees that end and answers behind it."""
@@ -138,8 +139,6 @@ class OpensslClient(Case):
         gateway = self.gateway(tcp_route(Listener(self, lambda connection: connection.sendall(b"bye")).address))
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             with clients.tls(gateway.port, clients.context(version=version)) as connection:
-                # Python raises SSLEOFError instead where there is no close_notify.
-                connection.context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
                 self.assertEqual(clients.read_to_end(connection), b"bye")
                 connection.unwrap()
 
@@ -169,8 +168,7 @@ class OpensslClient(Case):
                 clients.ask(first, b"first")
                 session = first.session
                 first.unwrap()
-            second = made.wrap_socket(clients.plain(gateway.port), server_hostname="localhost", session=session)
-            with second:
+            with clients.tls(gateway.port, made, session=session) as second:
                 self.assertEqual(clients.ask(second, b"again"), b"again")
                 self.assertTrue(second.session_reused, version)
                 second.unwrap()

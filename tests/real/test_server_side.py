@@ -4,11 +4,14 @@ import hashlib
 
 from harness import certs, clients
 from harness.case import BACKENDS, BACKENDS_AND_RECORDS, Case, free_port, tcp_route
+from harness.gateway import SERVER_UNREACHABLE
 from harness.process import run
-from harness.servers import Listener, nginx, openssl_server
-from harness.servers import pattern
+from harness.servers import Listener, nginx, openssl_server, pattern
 
 PLAIN = {"tls": "off"}
+
+# nginx answers a close_notify by closing, without one of its own.
+NGINX_ENDS = {"truncated"}
 
 
 def server_leg(port: int, tls: str = "verify-full", host: str = "127.0.0.1", **more) -> dict:
@@ -83,13 +86,13 @@ class TowardsServers(Case):
         own, mine = certs.server(), certs.client()
         lines = f"""
             ssl_certificate {own.cert}; ssl_certificate_key {own.key};
-            ssl_protocols TLSv1.2 TLSv1.3;
             ssl_client_certificate {certs.authority().cert}; ssl_verify_client on;
         """
         server = nginx(self, tls=lines)
         both = {"tls": "required", "cert": own.cert, "key": own.key}
         route = route_to(server, client=both, host="localhost", cert=mine.cert, key=mine.key)
         gateway = self.gateway(route)
+        gateway.tolerated = NGINX_ENDS
         done = run("curl", "-sS", "--cacert", certs.authority().cert, f"https://localhost:{gateway.port}/")
         self.assertEqual(done.stdout, "nginx TLSv1.3 CN=client\n", done.stderr)
 
@@ -99,6 +102,7 @@ class TowardsServers(Case):
         server = nginx(self, tls=f"ssl_certificate {own.cert}; ssl_certificate_key {own.key};")
         both = {"tls": "required", "cert": own.cert, "key": own.key}
         gateway = self.gateway(route_to(server, client=both))
+        gateway.tolerated = NGINX_ENDS
         sent = b"".join(pattern(64 << 20))
         (self.scratch / "sent").write_bytes(sent)
         url = f"https://localhost:{gateway.port}/www/file"
@@ -118,9 +122,7 @@ class TowardsServers(Case):
         both = {"tls": "required", "cert": certs.server().cert, "key": certs.server().key}
         server = Listener(self, cut, tls=server_context())
         gateway = self.gateway(route_to(int(server.address.rsplit(":", 1)[1]), client=both))
-        made = clients.context()
-        made.options &= ~clients.ssl.OP_IGNORE_UNEXPECTED_EOF
-        with clients.tls(gateway.port, made) as connection:
+        with clients.tls(gateway.port) as connection:
             connection.sendall(b"begin")
             self.assertEqual(clients.read(connection, 10), b"part of it")
             with self.assertRaises(OSError, msg="the client saw a clean end"):
@@ -173,13 +175,13 @@ class ServersRefused(Case):
         gateway = self.gateway(tcp_route(f"127.0.0.1:{free_port()}"))
         with clients.tls(gateway.port) as connection:
             self.assertTrue(clients.is_ended(connection))
-            gateway.failed(clients.name(connection), "io", message="server unreachable")
+            gateway.failed(clients.name(connection), "io", message=SERVER_UNREACHABLE)
 
     def test_no_such_name(self):
         gateway = self.gateway(tcp_route("no-such-host.invalid:1"))
         with clients.tls(gateway.port) as connection:
             self.assertTrue(clients.is_ended(connection))
-            gateway.failed(clients.name(connection), "io", message="server unreachable")
+            gateway.failed(clients.name(connection), "io", message=SERVER_UNREACHABLE)
 
 
 def server_context():

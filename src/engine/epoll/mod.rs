@@ -1,7 +1,7 @@
 //! The back end on epoll, through mio.
 //!
-//! Completions are made of readiness: a socket is registered once, for both directions and edge-triggered;
-//! what is known of its readiness is kept until the kernel says EAGAIN.
+//! Completions are made of readiness: a socket is registered once, for both directions and
+//! edge-triggered; what is known of its readiness is kept until the kernel says EAGAIN.
 
 mod sockets;
 
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use socket2::{Socket, Type};
+use socket2::Socket;
 
 use self::sockets::Sockets;
 use super::address::Address;
@@ -86,8 +86,7 @@ impl Backend for EpollBackend {
 
     fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.sockets.counters.syscalls;
-        let kind = Type::STREAM.nonblocking();
-        let (socket, bound) = socket::listen(address, options, kind, syscalls)?;
+        let (socket, bound) = socket::listen(address, options, syscalls)?;
         self.sockets.add_listener(socket, bound)
     }
 
@@ -105,14 +104,13 @@ impl Backend for EpollBackend {
 
     fn connect(&mut self, address: &Address, options: &SocketOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.sockets.counters.syscalls;
-        let kind = Type::STREAM.nonblocking();
-        let (socket, sockaddr) = socket::open(address, options, kind, syscalls)?;
+        let (socket, sockaddr) = socket::open(address, options, syscalls)?;
         self.sockets.connect(socket, &sockaddr)
     }
 
     fn adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> io::Result<SocketKey> {
         let socket = Socket::from(fd);
-        socket::adopt(&socket, options, true, &mut self.sockets.counters.syscalls)?;
+        socket::adopt(&socket, options, &mut self.sockets.counters.syscalls)?;
         self.sockets.add_stream(socket)
     }
 
@@ -132,6 +130,10 @@ impl Backend for EpollBackend {
         self.sockets.shutdown(key);
     }
 
+    fn reset(&mut self, key: SocketKey) {
+        self.sockets.reset(key);
+    }
+
     fn close(&mut self, key: SocketKey) {
         self.sockets.close(key);
     }
@@ -141,9 +143,10 @@ impl Backend for EpollBackend {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        let before = completions.len();
         self.sockets.report_ready(completions);
         self.sockets.send_queued(completions);
-        let is_idle = completions.is_empty() && !self.sockets.has_readable();
+        let is_idle = completions.len() == before && !self.sockets.has_readable();
         self.poll(if is_idle {
             timeout
         } else {

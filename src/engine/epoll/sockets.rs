@@ -2,12 +2,13 @@ use std::io::{self, Read};
 use std::mem;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use socket2::{SockAddr, Socket};
+use socket2::{SockAddr, SockRef, Socket};
 
 use crate::buf::{Buf, BufPool};
 use crate::engine::address::Address;
@@ -54,7 +55,8 @@ struct EpollSocket {
     /// Whether it stands in the list of readable sockets.
     is_queued: bool,
     is_readable: bool,
-    /// The peer has ended or broken the stream: there is something to read until the receive has said so.
+    /// The peer has ended or broken the stream: there is something to read until the receive has
+    /// said so.
     is_read_closed: bool,
     is_writable: bool,
 }
@@ -130,22 +132,21 @@ impl Sockets {
 
     /// Accepts what the kernel has completed, and no more.
     pub(super) fn accept_stop(&mut self, listener: SocketKey) {
-        self.socket_mut(listener).is_armed = false;
-        let mut ready = mem::take(&mut self.ready);
-        loop {
-            match self.accept_one(listener, &mut ready) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if socket::is_exhausted(&error) => {
-                    ready.push(Completion::AcceptFailed { listener, error });
-                    break;
-                }
-                // That one connection broke while it waited.
-                Err(_) => {}
+        let socket = &mut self.sockets[listener.0 as usize];
+        socket.is_armed = false;
+        let syscalls = &mut self.counters.syscalls;
+        let (streams, mut result) = socket::empty_queue(&socket.io, syscalls);
+        for (io, sockaddr) in streams {
+            match self.accepted(listener, io, &sockaddr) {
+                Ok(completion) => self.ready.push(completion),
+                Err(error) => result = Err(error),
             }
         }
-        ready.push(Completion::AcceptStopped { listener });
-        self.ready = ready;
+        if let Err(error) = result {
+            self.ready
+                .push(Completion::AcceptFailed { listener, error });
+        }
+        self.ready.push(Completion::AcceptStopped { listener });
     }
 
     pub(super) fn send(&mut self, key: SocketKey, buf: Buf) {
@@ -159,6 +160,12 @@ impl Sockets {
         self.counters.syscalls += 1;
         // It fails where the peer has reset the connection, which a receive or a send reports.
         let _ = self.socket_mut(key).io.shutdown(Shutdown::Write);
+    }
+
+    pub(super) fn reset(&mut self, key: SocketKey) {
+        self.counters.syscalls += 1;
+        // It fails on a Unix socket, which has no reset.
+        let _ = SockRef::from(&self.socket_mut(key).io).set_linger(Some(Duration::ZERO));
     }
 
     pub(super) fn close(&mut self, key: SocketKey) {
@@ -322,7 +329,8 @@ impl Sockets {
             let len = *result.as_ref().unwrap_or(&0);
             buf.fill(len);
             if len > 0 {
-                // A short receive has emptied the socket (epoll(7)), unless its end is still to be read.
+                // A short receive has emptied the socket (epoll(7)), unless its end is still to be
+                // read.
                 socket.is_readable = len == self.buf_len || socket.is_read_closed;
                 self.leases_len += 1;
                 self.counters.recvs += 1;
@@ -365,36 +373,37 @@ impl Sockets {
 
     fn accept_some(&mut self, listener: SocketKey, completions: &mut Vec<Completion>) {
         for _ in 0..ACCEPTS_MAX {
-            let Err(error) = self.accept_one(listener, completions) else {
-                continue;
-            };
+            self.counters.syscalls += 1;
             let socket = self.socket_mut(listener);
-            if error.kind() == io::ErrorKind::WouldBlock {
-                socket.is_readable = false;
-            } else {
-                socket.is_armed = false;
-                completions.push(Completion::AcceptFailed { listener, error });
+            let result = match socket::accept(&socket.io) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    socket.is_readable = false;
+                    return;
+                }
+                Ok((io, sockaddr)) => self.accepted(listener, io, &sockaddr),
+                Err(error) => Err(error),
+            };
+            let is_failed = result.is_err();
+            completions
+                .push(result.unwrap_or_else(|error| Completion::AcceptFailed { listener, error }));
+            if is_failed {
+                self.socket_mut(listener).is_armed = false;
+                return;
             }
-            return;
         }
     }
 
-    fn accept_one(
+    fn accepted(
         &mut self,
         listener: SocketKey,
-        completions: &mut Vec<Completion>,
-    ) -> io::Result<()> {
-        self.counters.syscalls += 1;
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        let (io, sockaddr) = self.socket_mut(listener).io.accept4(flags)?;
-        let peer = socket::peer(&sockaddr);
-        let key = self.add_stream(io)?;
-        completions.push(Completion::Accepted {
+        io: Socket,
+        sockaddr: &SockAddr,
+    ) -> io::Result<Completion> {
+        Ok(Completion::Accepted {
             listener,
-            key,
-            peer,
-        });
-        Ok(())
+            key: self.add_stream(io)?,
+            peer: socket::peer(sockaddr),
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 mod link;
 mod peer;
 mod rng;
+mod tasks;
 mod world;
 
 use std::cell::RefCell;
@@ -25,6 +26,7 @@ use crate::time::Now;
 use world::World;
 
 pub use peer::SimPeer;
+pub use rng::Rng;
 
 /// A simulated network with one back end and any number of scripted peers.
 #[derive(Clone)]
@@ -225,6 +227,10 @@ impl Backend for SimBackend {
 
     fn shutdown(&mut self, key: SocketKey) {
         self.world.borrow_mut().shutdown(key);
+    }
+
+    fn reset(&mut self, key: SocketKey) {
+        self.world.borrow_mut().reset(key);
     }
 
     fn close(&mut self, key: SocketKey) {

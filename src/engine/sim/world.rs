@@ -1,7 +1,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use slab::Slab;
@@ -10,58 +10,58 @@ use super::link::{Input, Links, Room};
 use super::rng::Rng;
 use super::{STEP_NS, SimOptions};
 use crate::buf::{Buf, BufPool};
-use crate::engine::address::{Address, PeerAddress};
+use crate::engine::address::Address;
 use crate::engine::backend::{Completion, Counters, SocketKey};
 use crate::engine::lease::{Lease, Memory};
 use crate::time::{Monotonic, Now};
 
 /// Everything there is: sockets, connections, and what will happen when.
 pub(super) struct World {
-    options: SimOptions,
-    rng: Rng,
+    pub(super) options: SimOptions,
+    pub(super) rng: Rng,
     now_ns: u64,
-    steps: u64,
-    sockets: Slab<Socket>,
-    links: Links,
+    pub(super) steps: u64,
+    pub(super) sockets: Slab<Socket>,
+    pub(super) links: Links,
     /// Listeners of scripted peers, and the ends that wait there.
-    scripted: BTreeMap<String, VecDeque<usize>>,
+    pub(super) scripted: BTreeMap<String, VecDeque<usize>>,
     agenda: BinaryHeap<Reverse<Entry>>,
     /// Orders entries of one time, and tells sockets of one key apart.
-    sequence: u64,
-    completions: Vec<Completion>,
-    leases_len: usize,
-    bufs: BufPool,
-    counters: Counters,
+    pub(super) sequence: u64,
+    pub(super) completions: Vec<Completion>,
+    pub(super) leases_len: usize,
+    pub(super) bufs: BufPool,
+    pub(super) counters: Counters,
 }
 
-struct Socket {
-    role: Role,
+pub(super) struct Socket {
+    pub(super) role: Role,
     /// Sequence number at its making.
-    made: u64,
-    receiving: Receiving,
-    is_recv_due: bool,
-    sending: Option<Buf>,
-    is_send_due: bool,
+    pub(super) made: u64,
+    pub(super) receiving: Receiving,
+    pub(super) is_recv_due: bool,
+    pub(super) sending: Option<Buf>,
+    pub(super) is_send_due: bool,
     /// What this socket does to its own stream stays in order: nothing before this.
-    output_at: u64,
-    is_closing: bool,
+    pub(super) output_at: u64,
+    pub(super) is_closing: bool,
 }
 
-enum Role {
+pub(super) enum Role {
     Connecting(Address),
     Stream(usize),
     Listener(Listener),
 }
 
-struct Listener {
-    address: Address,
-    queue: VecDeque<usize>,
-    is_armed: bool,
-    is_due: bool,
+pub(super) struct Listener {
+    pub(super) address: Address,
+    pub(super) queue: VecDeque<usize>,
+    pub(super) is_armed: bool,
+    pub(super) is_due: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Receiving {
+pub(super) enum Receiving {
     Off,
     Armed,
     Stopping,
@@ -69,16 +69,16 @@ enum Receiving {
 
 /// Something that will happen, unless its socket is gone by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    at_ns: u64,
-    sequence: u64,
-    key: SocketKey,
-    made: u64,
-    task: Task,
+pub(super) struct Entry {
+    pub(super) at_ns: u64,
+    pub(super) sequence: u64,
+    pub(super) key: SocketKey,
+    pub(super) made: u64,
+    pub(super) task: Task,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Task {
+pub(super) enum Task {
     Accept,
     AcceptStop,
     Connect,
@@ -224,6 +224,13 @@ impl World {
         self.schedule(key, Task::Shutdown);
     }
 
+    pub(super) fn reset(&mut self, key: SocketKey) {
+        if let Role::Stream(end) = self.open_socket(key).role {
+            self.links.reset(end, false);
+            self.reset_other(end);
+        }
+    }
+
     pub(super) fn close(&mut self, key: SocketKey) {
         self.open_socket(key).is_closing = true;
         self.schedule(key, Task::Close);
@@ -339,266 +346,9 @@ impl World {
         self.wake_other_send(end);
     }
 
-    // What happens when its time has come.
-
-    fn run(&mut self, entry: Entry) {
-        let socket = self.sockets.get_mut(entry.key.0 as usize);
-        let Some(socket) = socket.filter(|socket| socket.made == entry.made) else {
-            return;
-        };
-        if socket.is_closing && !matches!(entry.task, Task::Send | Task::Shutdown | Task::Close) {
-            return;
-        }
-        self.steps += 1;
-        let key = entry.key;
-        match entry.task {
-            Task::Accept => self.run_accept(key),
-            Task::AcceptStop => self.run_accept_stop(key),
-            Task::Connect => self.run_connect(key),
-            Task::Recv => self.run_recv(key),
-            Task::RecvStop => self.run_recv_stop(key),
-            Task::Send => self.run_send(key),
-            Task::Shutdown => {
-                if let Role::Stream(end) = self.sockets[key.0 as usize].role {
-                    self.end_stream(end);
-                }
-            }
-            Task::Close => self.run_close(key),
-        }
-    }
-
-    fn run_accept(&mut self, key: SocketKey) {
-        let faults = self.options.faults;
-        let (no_descriptor, is_broken) = (
-            self.is_exhausted() || self.rng.chance(faults.accept_exhausted),
-            self.rng.chance(faults.accept_broken),
-        );
-        let listener = self.listener_mut(key);
-        listener.is_due = false;
-        if !listener.is_armed || listener.queue.is_empty() {
-            return;
-        }
-        if no_descriptor {
-            listener.is_armed = false;
-            return self.fail_accept(key, libc::EMFILE);
-        }
-        let Some(end) = listener.queue.pop_front() else {
-            return;
-        };
-        if is_broken {
-            listener.is_armed = false;
-            self.break_end(end);
-            self.close_end(end);
-            return self.fail_accept(key, libc::ECONNABORTED);
-        }
-        self.complete_accept(key, end);
-        self.wake_accept(key);
-    }
-
-    fn run_accept_stop(&mut self, key: SocketKey) {
-        self.listener_mut(key).is_armed = false;
-        while !self.listener_mut(key).queue.is_empty() {
-            if self.is_exhausted() {
-                self.fail_accept(key, libc::EMFILE);
-                break;
-            }
-            if let Some(end) = self.listener_mut(key).queue.pop_front() {
-                self.complete_accept(key, end);
-            }
-        }
-        self.completions
-            .push(Completion::AcceptStopped { listener: key });
-    }
-
-    fn run_connect(&mut self, key: SocketKey) {
-        let Role::Connecting(address) = &self.sockets[key.0 as usize].role else {
-            return;
-        };
-        let address = address.clone();
-        let is_refused = self.rng.chance(self.options.faults.refused);
-        let listener = self.listener(&address).filter(|_| !is_refused);
-        let scripted = self
-            .scripted
-            .get_mut(&address.to_string())
-            .filter(|_| !is_refused);
-        let result = if listener.is_none() && scripted.is_none() {
-            Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
-        } else {
-            let (near, far) = self.links.connect();
-            if let Some(queue) = scripted {
-                queue.push_back(far);
-            }
-            if let Some(listener) = listener {
-                self.listener_mut(listener).queue.push_back(far);
-                self.wake_accept(listener);
-            }
-            self.links.end_mut(near).socket = Some(key);
-            self.sockets[key.0 as usize].role = Role::Stream(near);
-            Ok(())
-        };
-        self.completions.push(Completion::Connected { key, result });
-    }
-
-    fn run_recv(&mut self, key: SocketKey) {
-        let faults = self.options.faults;
-        let is_exhausted = self.leases_len == self.options.recv_buf_count;
-        let is_starved = is_exhausted || self.rng.chance(faults.starved);
-        let is_short = self.rng.chance(faults.short_recv);
-        let is_ended = self.rng.chance(faults.recv_end);
-        let is_broken = self.rng.chance(faults.broken);
-
-        let socket = &mut self.sockets[key.0 as usize];
-        socket.is_recv_due = false;
-        let (Role::Stream(end), true) = (&socket.role, socket.receiving != Receiving::Off) else {
-            return;
-        };
-        let end = *end;
-        if is_broken {
-            self.break_end(end);
-        }
-        let socket = &mut self.sockets[key.0 as usize];
-        match self.links.input(end) {
-            Input::Nothing => {}
-            Input::Eof => {
-                socket.receiving = Receiving::Off;
-                self.completions.push(Completion::Eof { key });
-            }
-            Input::Reset => {
-                socket.receiving = Receiving::Off;
-                let error = io::Error::from_raw_os_error(libc::ECONNRESET);
-                self.completions.push(Completion::RecvFailed { key, error });
-            }
-            // A receive that was told to stop ends by that alone.
-            Input::Bytes(_) if is_starved && socket.receiving == Receiving::Stopping => {}
-            Input::Bytes(_) if is_starved => {
-                socket.receiving = Receiving::Off;
-                self.counters.starved += 1;
-                self.completions.push(Completion::RecvStarved { key });
-            }
-            Input::Bytes(len) => {
-                let mut len = len.min(self.options.recv_buf_len);
-                if is_short {
-                    len = 1 + self.rng.below(len as u64) as usize;
-                }
-                let more = !is_ended || socket.receiving == Receiving::Stopping;
-                if !more {
-                    socket.receiving = Receiving::Off;
-                }
-                self.complete_recv(key, end, len, more);
-                self.wake_recv(key);
-            }
-        }
-    }
-
-    fn run_recv_stop(&mut self, key: SocketKey) {
-        let socket = &mut self.sockets[key.0 as usize];
-        if socket.receiving == Receiving::Stopping {
-            socket.receiving = Receiving::Off;
-            self.completions.push(Completion::RecvStopped { key });
-        }
-    }
-
-    fn run_send(&mut self, key: SocketKey) {
-        let is_short = self.rng.chance(self.options.faults.short_send);
-        let is_broken = self.rng.chance(self.options.faults.broken);
-        let socket = &mut self.sockets[key.0 as usize];
-        socket.is_send_due = false;
-        let (Role::Stream(end), Some(buf)) = (&socket.role, socket.sending.take()) else {
-            return;
-        };
-        let end = *end;
-        if is_broken {
-            self.break_end(end);
-        }
-        let errno = match self.links.room(end) {
-            Room::Bytes(0) => {
-                self.sockets[key.0 as usize].sending = Some(buf);
-                return;
-            }
-            Room::Bytes(room) => {
-                let mut len = room.min(buf.len());
-                if is_short {
-                    len = 1 + self.rng.below(len as u64) as usize;
-                }
-                self.links.write(end, &buf.filled()[..len]);
-                self.wake_other_recv(end);
-                return self.complete_send(key, buf, Ok(len));
-            }
-            Room::Reset => libc::ECONNRESET,
-            Room::Gone => {
-                self.links.reset(end, false);
-                self.wake_recv(key);
-                libc::EPIPE
-            }
-        };
-        self.complete_send(key, buf, Err(io::Error::from_raw_os_error(errno)));
-    }
-
-    fn run_close(&mut self, key: SocketKey) {
-        if let Some(buf) = self.sockets[key.0 as usize].sending.take() {
-            let error = io::Error::from_raw_os_error(libc::ECANCELED);
-            self.complete_send(key, buf, Err(error));
-        }
-        match self.sockets.remove(key.0 as usize).role {
-            Role::Connecting(_) => {}
-            Role::Stream(end) => self.close_end(end),
-            Role::Listener(listener) => {
-                for end in listener.queue {
-                    self.reset_other(end);
-                    self.close_end(end);
-                }
-            }
-        }
-        self.completions.push(Completion::Closed { key });
-    }
-
-    fn complete_accept(&mut self, listener: SocketKey, end: usize) {
-        let key = self.insert(Role::Stream(end));
-        self.links.end_mut(end).socket = Some(key);
-        let port = 1_024 + (self.sequence % 60_000) as u16;
-        self.completions.push(Completion::Accepted {
-            listener,
-            key,
-            peer: PeerAddress::Ip(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
-        });
-    }
-
-    fn fail_accept(&mut self, listener: SocketKey, errno: i32) {
-        let error = io::Error::from_raw_os_error(errno);
-        self.completions
-            .push(Completion::AcceptFailed { listener, error });
-    }
-
-    fn complete_recv(&mut self, key: SocketKey, end: usize, len: usize, more: bool) {
-        let mut buf = self.bufs.take();
-        self.links.read(end, len, |part| {
-            buf.append(part);
-        });
-        self.wake_other_send(end);
-        self.leases_len += 1;
-        self.counters.recvs += 1;
-        self.counters.recv_bytes += len as u64;
-        let lease = Lease::from_buf(buf);
-        self.completions
-            .push(Completion::Received { key, lease, more });
-    }
-
-    fn complete_send(&mut self, key: SocketKey, buf: Buf, result: io::Result<usize>) {
-        self.counters.sends += 1;
-        self.counters.sent_bytes += *result.as_ref().unwrap_or(&0) as u64;
-        self.completions.push(Completion::Sent { key, buf, result });
-    }
-
-    /// Breaks a connection for both of its ends.
-    fn break_end(&mut self, end: usize) {
-        let other = self.links.end(end).other;
-        self.reset_other(end);
-        self.reset_other(other);
-    }
-
     // What happens next.
 
-    fn wake_accept(&mut self, key: SocketKey) {
+    pub(super) fn wake_accept(&mut self, key: SocketKey) {
         let listener = self.listener_mut(key);
         if listener.is_armed && !listener.is_due && !listener.queue.is_empty() {
             listener.is_due = true;
@@ -606,7 +356,7 @@ impl World {
         }
     }
 
-    fn wake_recv(&mut self, key: SocketKey) {
+    pub(super) fn wake_recv(&mut self, key: SocketKey) {
         let socket = &mut self.sockets[key.0 as usize];
         let Role::Stream(end) = socket.role else {
             return;
@@ -620,7 +370,7 @@ impl World {
         }
     }
 
-    fn wake_send(&mut self, key: SocketKey) {
+    pub(super) fn wake_send(&mut self, key: SocketKey) {
         let socket = &mut self.sockets[key.0 as usize];
         if socket.sending.is_some() && !socket.is_send_due {
             socket.is_send_due = true;
@@ -628,13 +378,13 @@ impl World {
         }
     }
 
-    fn wake_other_recv(&mut self, end: usize) {
+    pub(super) fn wake_other_recv(&mut self, end: usize) {
         if let Some(key) = self.links.end(self.links.end(end).other).socket {
             self.wake_recv(key);
         }
     }
 
-    fn wake_other_send(&mut self, end: usize) {
+    pub(super) fn wake_other_send(&mut self, end: usize) {
         if let Some(key) = self.links.end(self.links.end(end).other).socket {
             self.wake_send(key);
         }
@@ -658,7 +408,7 @@ impl World {
         }));
     }
 
-    fn insert(&mut self, role: Role) -> SocketKey {
+    pub(super) fn insert(&mut self, role: Role) -> SocketKey {
         self.sequence += 1;
         SocketKey(self.sockets.insert(Socket {
             role,
@@ -672,7 +422,7 @@ impl World {
         }) as u32)
     }
 
-    fn is_exhausted(&self) -> bool {
+    pub(super) fn is_exhausted(&self) -> bool {
         self.sockets.len() >= self.options.sockets_max
     }
 
@@ -682,7 +432,7 @@ impl World {
         socket
     }
 
-    fn listener(&self, address: &Address) -> Option<SocketKey> {
+    pub(super) fn listener(&self, address: &Address) -> Option<SocketKey> {
         self.sockets
             .iter()
             .find_map(|(index, socket)| match &socket.role {
@@ -693,7 +443,7 @@ impl World {
             })
     }
 
-    fn listener_mut(&mut self, key: SocketKey) -> &mut Listener {
+    pub(super) fn listener_mut(&mut self, key: SocketKey) -> &mut Listener {
         match &mut self.sockets[key.0 as usize].role {
             Role::Listener(listener) => listener,
             _ => panic!("not a listener"),

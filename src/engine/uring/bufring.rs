@@ -13,7 +13,8 @@ pub(super) const GROUP: u16 = 0;
 /// Alignment of the ring that the kernel demands, and of the buffers, in bytes.
 const PAGE_LEN: usize = 4096;
 
-/// Receive buffers of one io_uring: the kernel takes one when bytes arrive, its lease brings it back.
+/// Receive buffers of one io_uring: the kernel takes one when bytes arrive, its lease brings it
+/// back.
 ///
 /// Invariant: an id is in the ring or in exactly one [`RingBuf`], never in both.
 pub(super) struct BufRing {
@@ -35,7 +36,8 @@ pub(in crate::engine) struct RingBuf {
     id: u16,
 }
 
-/// Zeroed, page-aligned memory of this process. The entries of the ring come first, then the buffers.
+/// Zeroed, page-aligned memory of this process. The entries of the ring come first, then the
+/// buffers.
 struct Mapping {
     start: NonNull<u8>,
     len: usize,
@@ -79,8 +81,8 @@ impl BufRing {
         self.buf_len
     }
 
-    /// The buffer `id`, which a completion said to hold `len` bytes. Called once per completion that names
-    /// it, since only then it is the kernel's no more.
+    /// The buffer `id`, which a completion said to hold `len` bytes. Called once per completion
+    /// that names it, since only then it is the kernel's no more.
     pub(super) fn take(&self, id: u16, len: usize) -> RingBuf {
         assert!(
             id < self.count && len <= self.buf_len,
@@ -125,8 +127,9 @@ impl BufRing {
         let address = self.buf(id).as_ptr() as u64;
         let index = self.tail & (self.count - 1);
         let ring = self.memory.start.as_ptr().cast::<BufRingEntry>();
-        // SAFETY: `index` is below the number of entries that the mapping begins with. The kernel reads no
-        // entry at or behind the published tail, and the tail field within entry 0 is not written here.
+        // SAFETY: `index` is below the number of entries that the mapping begins with. The kernel
+        // reads no entry at or behind the published tail, and the tail field within entry 0 is not
+        // written here.
         let entry = unsafe { &mut *ring.wrapping_add(usize::from(index)) };
         entry.set_addr(address);
         entry.set_len(self.buf_len as u32);
@@ -149,8 +152,8 @@ impl BufRing {
 impl RingBuf {
     /// The received bytes.
     pub(in crate::engine) fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes from `start` lie in the mapping that `memory` keeps, were zeroed when mapped, and
-        // are this lease's alone until it is recycled.
+        // SAFETY: `len` bytes from `start` lie in the mapping that `memory` keeps, were zeroed when
+        // mapped, and are this lease's alone until it is recycled.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
@@ -163,7 +166,8 @@ impl RingBuf {
 
 impl Mapping {
     fn new(len: usize) -> io::Result<Self> {
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in use.
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no memory in
+        // use.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),

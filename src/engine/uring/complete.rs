@@ -20,7 +20,8 @@ impl UringBackend {
             op::ACCEPT => self.on_accept(key, cqe.result(), more, completions),
             op::CONNECT => self.on_connect(key, cqe.result(), completions),
             op::WAKE => return self.on_wake(more, completions),
-            // The end of a cancellation, a close or a shutdown says nothing that is not known or would help.
+            // The end of a cancellation, a close or a shutdown says nothing that is not known or
+            // would help.
             _ => {}
         }
         if !more {

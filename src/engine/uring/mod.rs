@@ -1,8 +1,9 @@
 //! The back end on io_uring.
 //!
-//! The only place of the engine with unsafe code. What the kernel may touch is owned by [`UringBackend`]
-//! until its last completion: receive buffers by [`BufRing`], the buffer of a send and the address of a
-//! connect by their socket. `user_data` is an operation and a key, never a pointer.
+//! The only place of the engine with unsafe code. What the kernel may touch is owned by
+//! [`UringBackend`] until its last completion: receive buffers by [`BufRing`], the buffer of a send
+//! and the address of a connect by their socket. `user_data` is an operation and a key, never a
+//! pointer.
 #![allow(unsafe_code)]
 
 mod bufring;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
 use slab::Slab;
-use socket2::{SockAddr, Socket, Type};
+use socket2::{SockAddr, SockRef, Socket};
 
 use self::bufring::BufRing;
 pub(super) use self::bufring::RingBuf;
@@ -36,11 +37,20 @@ use crate::buf::Buf;
 use crate::error::Result;
 use crate::time::Now;
 
-/// Slots of the table of registered files at most: 512 KiB of kernel memory. Sockets beyond it keep their
-/// descriptors.
+/// Slots of the table of registered files at most: 512 KiB of kernel memory. Sockets beyond it keep
+/// their descriptors.
 const FILES_LEN_MAX: u32 = 65_536;
 
-/// Calls, of at most [`DRAIN_WAIT`] each, that the end of a back end waits for cancelled operations.
+/// The address that is none.
+static NOWHERE: libc::sockaddr = libc::sockaddr {
+    sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+    sa_data: [0; 14],
+};
+
+const NOWHERE_LEN: libc::socklen_t = size_of::<libc::sockaddr>() as libc::socklen_t;
+
+/// Calls, of at most [`DRAIN_WAIT`] each, that the end of a back end waits for cancelled
+/// operations.
 const DRAIN_CALLS_MAX: u32 = 50;
 
 /// The longest wait of one of them.
@@ -53,9 +63,10 @@ mod op {
     pub(super) const CLOSE: u64 = 2;
     pub(super) const CONNECT: u64 = 3;
     pub(super) const RECV: u64 = 4;
-    pub(super) const SEND: u64 = 5;
-    pub(super) const SHUTDOWN: u64 = 6;
-    pub(super) const WAKE: u64 = 7;
+    pub(super) const RESET: u64 = 5;
+    pub(super) const SEND: u64 = 6;
+    pub(super) const SHUTDOWN: u64 = 7;
+    pub(super) const WAKE: u64 = 8;
 }
 
 /// Sockets driven by one io_uring.
@@ -84,7 +95,8 @@ struct UringSocket {
     /// The accept of a listener, the receive of a stream.
     multishot: Multishot,
     send: Option<Buf>,
-    /// Boxed, as the kernel reads it when the connect is submitted, by when the slab may have moved.
+    /// Boxed, as the kernel reads it when the connect is submitted, by when the slab may have
+    /// moved.
     connect_to: Option<Box<SockAddr>>,
     /// Where it listens.
     bound: Option<Address>,
@@ -95,7 +107,8 @@ struct UringSocket {
 enum FileRef {
     /// By its slot in the table of registered files, which is its key. No descriptor is in use.
     Registered(u32),
-    /// By a descriptor: listeners, whose address and queue are asked for, and what the table has no room for.
+    /// By a descriptor: listeners, whose address and queue are asked for, and what the table has no
+    /// room for.
     Descriptor(OwnedFd),
 }
 
@@ -111,28 +124,13 @@ impl UringBackend {
     ///
     /// # Errors
     ///
-    /// Where the machine forbids io_uring or its kernel lacks something: the text says which call was refused,
-    /// and the probable cause.
+    /// Where the machine forbids io_uring or its kernel lacks something: the text says which call
+    /// was refused, and the probable cause.
     pub fn new(options: &BackendOptions) -> Result<Self> {
         let (ring, setup_flags) = probe::set_up(options.queue_len)?;
         let ring = Ring::new(ring);
         let bufs = BufRing::new(options.recv_buf_count, options.recv_buf_len)
             .map_err(|error| probe::refused("receive buffers", &error))?;
-        // SAFETY: the address is that of `count` entries in page-aligned memory, which `bufs` owns; the ring
-        // is dropped before it.
-        unsafe {
-            ring.submitter().register_buf_ring_with_flags(
-                bufs.address(),
-                bufs.count(),
-                bufring::GROUP,
-                0,
-            )
-        }
-        .map_err(|error| probe::refused("IORING_REGISTER_PBUF_RING", &error))?;
-        let files_len = files_limit().min(FILES_LEN_MAX);
-        ring.submitter()
-            .register_files_sparse(files_len)
-            .map_err(|error| probe::refused("IORING_REGISTER_FILES2", &error))?;
         let eventfd = eventfd().map_err(|error| probe::refused("eventfd", &error))?;
         let eventfd = Arc::new(eventfd);
         let mut backend = Self {
@@ -142,13 +140,27 @@ impl UringBackend {
             waker: Waker::from_eventfd(Arc::clone(&eventfd)),
             eventfd,
             ready: Vec::new(),
-            files_len,
+            files_len: files_limit().min(FILES_LEN_MAX),
             setup_flags,
             counters: Counters::default(),
             clock: Clock::start(),
         };
+        backend.register()?;
         backend.arm_waker();
         Ok(backend)
+    }
+
+    fn register(&self) -> Result<()> {
+        let (submitter, bufs) = (self.ring.submitter(), &self.bufs);
+        // SAFETY: the address is that of `count` entries in page-aligned memory, which `bufs` owns;
+        // the ring is dropped before it.
+        unsafe {
+            submitter.register_buf_ring_with_flags(bufs.address(), bufs.count(), bufring::GROUP, 0)
+        }
+        .map_err(|error| probe::refused("IORING_REGISTER_PBUF_RING", &error))?;
+        submitter
+            .register_files_sparse(self.files_len)
+            .map_err(|error| probe::refused("IORING_REGISTER_FILES2", &error))
     }
 
     /// Watches the eventfd. It is never read: each write is a completion of its own.
@@ -163,14 +175,21 @@ impl UringBackend {
 
     /// Gives a socket its key, and a slot of the table in place of its descriptor.
     fn add_stream(&mut self, fd: OwnedFd) -> SocketKey {
-        let key = self.sockets.vacant_key() as u32;
-        self.counters.syscalls += 2;
-        let is_installed = key < self.files_len && self.ring.install(key, fd.as_raw_fd()).is_ok();
-        let file = match is_installed {
-            true => FileRef::Registered(key),
+        let slot = self.sockets.vacant_key() as u32;
+        let file = match self.install(slot, &fd) {
+            true => FileRef::Registered(slot),
             false => FileRef::Descriptor(fd),
         };
         self.add(UringSocket::new(file))
+    }
+
+    fn install(&mut self, slot: u32, fd: &OwnedFd) -> bool {
+        if slot >= self.files_len {
+            return false;
+        }
+        // The update, and the close of the descriptor.
+        self.counters.syscalls += 2;
+        self.ring.install(slot, fd.as_raw_fd()).is_ok()
     }
 
     fn add(&mut self, socket: UringSocket) -> SocketKey {
@@ -200,8 +219,9 @@ impl UringBackend {
 
     fn push(&mut self, key: SocketKey, op: u64, entry: squeue::Entry) {
         let entry = entry.user_data(user_data(key, op));
-        // SAFETY: a send points into `send` of its socket and a connect into `connect_to`, boxes both, which
-        // stay there until the completion; no other operation in use points to memory of this process.
+        // SAFETY: a send points into `send` of its socket and a connect into `connect_to`, boxes
+        // both, which stay there until the completion, a reset to a static; no other operation in
+        // use points to memory of this process.
         unsafe { self.ring.push(entry) };
     }
 
@@ -214,43 +234,24 @@ impl UringBackend {
 
     /// Accepts what the kernel has completed, of a listener that has stopped.
     fn empty_queue(&mut self, listener: SocketKey, completions: &mut Vec<Completion>) {
-        let result = self.accept_all(listener, completions);
+        let FileRef::Descriptor(fd) = &self.sockets[listener.0 as usize].file else {
+            return;
+        };
+        let syscalls = &mut self.counters.syscalls;
+        let (streams, result) = socket::empty_queue(&SockRef::from(fd), syscalls);
+        for (stream, sockaddr) in streams {
+            let key = self.add_stream(stream.into());
+            let peer = socket::peer(&sockaddr);
+            completions.push(Completion::Accepted {
+                listener,
+                key,
+                peer,
+            });
+        }
         if let Err(error) = result {
             completions.push(Completion::AcceptFailed { listener, error });
         }
         completions.push(Completion::AcceptStopped { listener });
-    }
-
-    fn accept_all(
-        &mut self,
-        listener: SocketKey,
-        completions: &mut Vec<Completion>,
-    ) -> io::Result<()> {
-        loop {
-            let FileRef::Descriptor(fd) = &self.sockets[listener.0 as usize].file else {
-                return Ok(());
-            };
-            let queue = socket2::SockRef::from(fd);
-            self.counters.syscalls += 3;
-            // Only around this call: a file that does not block would fail the operations of the ring.
-            queue.set_nonblocking(true)?;
-            let result = queue.accept4(libc::SOCK_CLOEXEC);
-            queue.set_nonblocking(false)?;
-            match result {
-                Ok((stream, sockaddr)) => {
-                    let key = self.add_stream(stream.into());
-                    completions.push(Completion::Accepted {
-                        listener,
-                        key,
-                        peer: socket::peer(&sockaddr),
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if socket::is_exhausted(&error) => return Err(error),
-                // That one connection broke while it waited.
-                Err(_) => {}
-            }
-        }
     }
 }
 
@@ -275,7 +276,7 @@ impl Backend for UringBackend {
 
     fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.counters.syscalls;
-        let (socket, bound) = socket::listen(address, options, Type::STREAM, syscalls)?;
+        let (socket, bound) = socket::listen(address, options, syscalls)?;
         let mut socket = UringSocket::new(FileRef::Descriptor(socket.into()));
         socket.bound = Some(bound);
         Ok(self.add(socket))
@@ -290,7 +291,7 @@ impl Backend for UringBackend {
         let socket = self.socket_mut(key);
         socket.multishot = Multishot::Armed;
         let entry = opcode::AcceptMulti::new(socket.fd())
-            .flags(libc::SOCK_CLOEXEC)
+            .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
             .build();
         self.submit(key, op::ACCEPT, entry);
     }
@@ -306,7 +307,7 @@ impl Backend for UringBackend {
 
     fn connect(&mut self, address: &Address, options: &SocketOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.counters.syscalls;
-        let (stream, sockaddr) = socket::open(address, options, Type::STREAM, syscalls)?;
+        let (stream, sockaddr) = socket::open(address, options, syscalls)?;
         let key = self.add_stream(stream.into());
         let socket = self.socket_mut(key);
         let fd = socket.fd();
@@ -318,8 +319,7 @@ impl Backend for UringBackend {
 
     fn adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> io::Result<SocketKey> {
         let socket = Socket::from(fd);
-        // A file that does not block would fail the operations of the ring in place of making them wait.
-        socket::adopt(&socket, options, false, &mut self.counters.syscalls)?;
+        socket::adopt(&socket, options, &mut self.counters.syscalls)?;
         Ok(self.add_stream(socket.into()))
     }
 
@@ -357,6 +357,14 @@ impl Backend for UringBackend {
         self.submit(key, op::SHUTDOWN, entry);
     }
 
+    fn reset(&mut self, key: SocketKey) {
+        // Connecting a socket to no address (AF_UNSPEC) breaks its connection, connect(2): a registered file
+        // has no descriptor on which SO_LINGER could be set.
+        let fd = self.socket_mut(key).fd();
+        let entry = opcode::Connect::new(fd, (&raw const NOWHERE).cast(), NOWHERE_LEN).build();
+        self.submit(key, op::RESET, entry);
+    }
+
     fn close(&mut self, key: SocketKey) {
         let socket = self.socket_mut(key);
         assert!(!socket.is_closing, "closed twice");
@@ -370,8 +378,8 @@ impl Backend for UringBackend {
         };
         let cancel = opcode::AsyncCancel2::new(target.all()).build();
         self.submit_about(key, op::CANCEL, cancel);
-        // Behind the cancellation, which finds its file by the slot. What is still under way holds the file
-        // itself. A descriptor is closed with the last completion.
+        // Behind the cancellation, which finds its file by the slot. What is still under way holds
+        // the file itself. A descriptor is closed with the last completion.
         if let Some(slot) = slot {
             self.submit_about(key, op::CLOSE, opcode::Close::new(slot).build());
         }
@@ -382,9 +390,10 @@ impl Backend for UringBackend {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
+        let may_wait = self.ready.is_empty() && timeout != Some(Duration::ZERO);
         completions.append(&mut self.ready);
         self.bufs.publish();
-        let want = u32::from(completions.is_empty() && timeout != Some(Duration::ZERO));
+        let want = u32::from(may_wait);
         self.ring.enter(want, timeout)?;
         while let Some(cqe) = self.ring.pop() {
             self.complete(&cqe, completions);
@@ -458,7 +467,8 @@ fn user_data(key: SocketKey, op: u64) -> u64 {
     op << 32 | u64::from(key.0)
 }
 
-/// The number of descriptors that this process may have, which also bounds the table of registered files.
+/// The number of descriptors that this process may have, which also bounds the table of registered
+/// files.
 fn files_limit() -> u32 {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -11,11 +11,11 @@ const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The submission and completion queues of one io_uring.
 ///
-/// What is asked for gathers in `queue`, which grows, and goes through the submission queue, which does not,
-/// in one call, or in several where it is longer.
+/// What is asked for gathers in `queue`, which grows, and goes through the submission queue, which
+/// does not, in one call, or in several where it is longer.
 pub(super) struct Ring {
-    // All three borrow from `owner` and are dropped before it. The submitter is kept, since only the one that
-    // registered the ring's descriptor knows of it.
+    // All three borrow from `owner` and are dropped before it. The submitter is kept, since only
+    // the one that registered the ring's descriptor knows of it.
     submitter: ManuallyDrop<Submitter<'static>>,
     sq: ManuallyDrop<SubmissionQueue<'static>>,
     cq: ManuallyDrop<CompletionQueue<'static>>,
@@ -68,16 +68,18 @@ impl Ring {
     ///
     /// # Safety
     ///
-    /// The memory that `entry` points to stays valid, and no one else writes to it, until its last completion.
+    /// The memory that `entry` points to stays valid, and no one else writes to it, until its last
+    /// completion.
     pub(super) unsafe fn push(&mut self, entry: squeue::Entry) {
         self.queue.push(entry);
     }
 
-    /// Submits all that is queued, and waits until at least `want` completions are there or `timeout` has
-    /// passed (`None`: for ever).
+    /// Submits all that is queued, and waits until at least `want` completions are there or
+    /// `timeout` has passed (`None`: for ever).
     ///
-    /// A signal, a full completion queue and a shortage of memory in the kernel end the call early without an
-    /// error: the completions at hand are to be taken, and what was not submitted stays queued.
+    /// A signal, a full completion queue and a shortage of memory in the kernel end the call early
+    /// without an error: the completions at hand are to be taken, and what was not submitted stays
+    /// queued.
     pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
         let queued_all = self.fill()?;
         // Before the wait, or the kernel counts completions that were taken long ago as ready.
@@ -107,8 +109,8 @@ impl Ring {
         self.cq.next()
     }
 
-    /// Moves what is queued into the submission queue, and flushes that whenever it is full. False where the
-    /// kernel would not take all of it now.
+    /// Moves what is queued into the submission queue, and flushes that whenever it is full. False
+    /// where the kernel would not take all of it now.
     fn fill(&mut self) -> io::Result<bool> {
         let mut done = 0;
         loop {

@@ -176,7 +176,7 @@ impl<'a> Section<'a> {
         key: &str,
         title: &'static str,
         keys: &[&str],
-    ) -> Result<Option<Section<'a>>> {
+    ) -> Result<Option<Self>> {
         let Some(value) = self.table.get(key) else {
             return Ok(None);
         };
@@ -193,7 +193,7 @@ impl<'a> Section<'a> {
         key: &str,
         title: &'static str,
         keys: &[&str],
-    ) -> Result<Vec<Section<'a>>> {
+    ) -> Result<Vec<Self>> {
         let Some(value) = self.table.get(key) else {
             return Ok(Vec::new());
         };

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
 pub(crate) use plan::{ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls};
+#[cfg(test)]
+pub(crate) use plan::{ClientSide, ServerSide};
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};

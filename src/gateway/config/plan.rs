@@ -174,7 +174,7 @@ impl ServerAddress {
     /// The name that a server at this address has by itself.
     pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
         match self {
-            Self::Fixed(Address::Ip(address)) => Some(IpAddr::from(address.ip()).into()),
+            Self::Fixed(Address::Ip(address)) => Some(address.ip().into()),
             Self::Fixed(Address::Unix(_)) => None,
             Self::Named(name) => ServerName::try_from(name.host.to_string()).ok(),
         }

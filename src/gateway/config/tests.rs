@@ -347,3 +347,145 @@ fn flags_are_judged_like_a_file() {
     let plan = assemble(&source).unwrap();
     assert_eq!(plan.routes[0].server.address.to_string(), "localhost:80");
 }
+
+/// A directory with an authority, a certificate of its own making, and a foreign key.
+fn certificates() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| fs::write(dir.path().join(name), text).unwrap();
+    let params = rcgen::CertificateParams::new(vec!["db.example".to_owned()]).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    write("ca.pem", certificate.clone());
+    write("server-cert.pem", certificate);
+    write("server-key.pem", key.serialize_pem());
+    let foreign = rcgen::KeyPair::generate().unwrap();
+    write("client-key.pem", foreign.serialize_pem());
+    dir
+}
+
+fn load_in(dir: &tempfile::TempDir, text: &str) -> Result<Arc<Plan>> {
+    let path = dir.path().join("gateway.toml");
+    fs::write(&path, text).unwrap();
+    load(&path).map_err(|error| {
+        let dir = format!("{}/", dir.path().display());
+        Error::new(error.kind(), error.to_string().replace(&dir, ""))
+    })
+}
+
+/// `client` and `server` are the lines of the two tables; those of the client begin at line 6.
+fn two_sided(client: &str, server: &str) -> String {
+    route(&format!(
+        "[route.client]\n{client}\n[route.server]\naddress = \"db.example:1\"\n{server}\n"
+    ))
+}
+
+const CERT: &str = "cert = \"server-cert.pem\"\nkey = \"server-key.pem\"";
+const CA: &str = "ca = \"ca.pem\"";
+const OFF: &str = "tls = \"off\"";
+
+#[test]
+fn every_legal_combination_is_accepted() {
+    let dir = certificates();
+    let verify_ca = format!("tls = \"verify-ca\"\n{CA}");
+    for client in [OFF, CERT] {
+        for server in [OFF, CA, &verify_ca] {
+            let plan = load_in(&dir, &two_sided(client, server)).unwrap();
+            let route = &plan.routes[0];
+            assert_eq!(matches!(route.client.tls, ClientTls::Off), client == OFF);
+            match &route.server.tls {
+                ServerTls::Off => assert_eq!(server, OFF),
+                ServerTls::Verify { full, name, .. } => {
+                    assert_eq!(*full, server == CA);
+                    assert_eq!(name.to_str(), "db.example");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn client_certificates_are_required_where_an_authority_is_given() {
+    let dir = certificates();
+    let mode = |extra: &str| -> Result<ClientCert> {
+        let plan = load_in(&dir, &two_sided(&format!("{CERT}\n{extra}"), OFF))?;
+        match &plan.routes[0].client.tls {
+            ClientTls::Required { client_cert, .. } => Ok(*client_cert),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(mode(""), Ok(ClientCert::None));
+    assert_eq!(mode(CA), Ok(ClientCert::Required));
+    let optional = mode(&format!("{CA}\nclient_cert = \"optional\""));
+    assert_eq!(optional, Ok(ClientCert::Optional));
+    let none = mode(&format!("{CA}\nclient_cert = \"none\"")).unwrap_err();
+    assert_eq!(
+        none.to_string(),
+        "gateway.toml:8: ca has no effect with client_cert = \"none\""
+    );
+    let without = mode("client_cert = \"required\"").unwrap_err();
+    assert_eq!(
+        without.to_string(),
+        "gateway.toml:8: client_cert needs ca: the authorities that may issue client certificates"
+    );
+}
+
+#[test]
+fn a_unix_socket_has_no_name_of_its_own() {
+    let dir = certificates();
+    let text = two_sided(OFF, CA).replace("db.example:1", "unix:/run/db.sock");
+    assert_eq!(
+        load_in(&dir, &text).unwrap_err().to_string(),
+        "gateway.toml:7: tls = \"verify-full\" needs server_name, since the path of a socket is none"
+    );
+    let named = text.replace(CA, &format!("{CA}\nserver_name = \"db.example\""));
+    load_in(&dir, &named).unwrap();
+    let bad = text.replace(CA, &format!("{CA}\nserver_name = \"no name\""));
+    assert_eq!(
+        load_in(&dir, &bad).unwrap_err().to_string(),
+        "gateway.toml:10: server_name = \"no name\" is neither a DNS name nor an IP address"
+    );
+}
+
+#[test]
+fn certificates_and_keys_that_cannot_be_used_are_named_with_their_line() {
+    let dir = certificates();
+    let error = |client: &str| {
+        let error = load_in(&dir, &two_sided(client, OFF)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        error.to_string()
+    };
+    let foreign = error(&CERT.replace("server-key", "client-key"));
+    assert!(
+        foreign.starts_with("gateway.toml:7: client-key.pem: the private key does not belong to"),
+        "{foreign}"
+    );
+    fs::write(dir.path().join("server-key.pem"), ENCRYPTED).unwrap();
+    let encrypted = error(CERT);
+    assert!(
+        encrypted.starts_with("gateway.toml:7: server-key.pem: "),
+        "{encrypted}"
+    );
+    assert!(encrypted.contains("encrypted"), "{encrypted}");
+    fs::write(dir.path().join("server-cert.pem"), "not PEM").unwrap();
+    let no_pem = error(CERT);
+    assert!(
+        no_pem.starts_with("gateway.toml:6: server-cert.pem: "),
+        "{no_pem}"
+    );
+}
+
+#[test]
+fn unknown_suites_are_named_with_their_line() {
+    let dir = certificates();
+    let suites = format!("{CERT}\nsuites = [\"TLS_AES_128_GCM_SHA256\",\n\"RC4-MD5\"]");
+    let error = load_in(&dir, &two_sided(&suites, OFF))
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("gateway.toml:8: "), "{error}");
+    assert!(error.contains("RC4-MD5"), "{error}");
+}
+
+const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAg=
+-----END ENCRYPTED PRIVATE KEY-----
+";

@@ -31,16 +31,21 @@ on_every_backend! {
         accept_stop_empties_the_queue
         accepted_connections_name_their_peer
         adopted_sockets_may_be_of_either_blocking_mode
+        back_ends_come_and_go_on_one_thread
         descriptors_return_when_sockets_close
         descriptors_that_run_out_fail_the_accept_only
+        every_socket_works_until_descriptors_run_out
         more_sends_than_the_queue_holds_all_leave
         timeouts_are_not_cut_short;
     streams:
-        a_back_end_is_dropped_with_everything_under_way
+        a_dropped_back_end_leaves_nothing_under_way
         a_reset_fails_the_receive
+        a_reset_reaches_the_peer
+        a_unix_socket_that_is_reset_just_ends
         a_stop_and_the_end_of_the_stream_give_one_notice
         close_gives_the_buffer_of_a_send_back
         leases_go_back_in_any_order
+        leases_of_another_back_end_are_let_go
         leases_outlive_their_back_end
         short_sends_are_reported_and_lose_nothing
         shutdown_ends_one_direction

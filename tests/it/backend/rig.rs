@@ -9,11 +9,12 @@ use sealwire::buf::Buf;
 use sealwire::engine::backend::{Backend, BackendOptions, Completion, SocketKey};
 use sealwire::engine::{Address, Lease, ListenOptions, PeerAddress, SocketOptions};
 
-/// A test that has waited this long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A test that has taken this long has failed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct Rig {
     pub(super) backend: Box<dyn Backend>,
+    start: Instant,
     seen: VecDeque<Completion>,
     states: HashMap<SocketKey, State>,
 }
@@ -30,6 +31,7 @@ impl Rig {
     pub(super) fn new(backend: Box<dyn Backend>) -> Self {
         Self {
             backend,
+            start: Instant::now(),
             seen: VecDeque::new(),
             states: HashMap::new(),
         }
@@ -37,6 +39,8 @@ impl Rig {
 
     /// Waits once and files what came.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) {
+        let is_late = self.start.elapsed() > PATIENCE;
+        assert!(!is_late, "nothing new beside {:?}", self.seen);
         let mut completions = Vec::new();
         self.backend.wait(timeout, &mut completions).unwrap();
         for completion in completions {
@@ -45,22 +49,17 @@ impl Rig {
         }
     }
 
-    /// The next completion that `pick` takes; those that it does not take stay for later, in their order.
+    /// The next completion that `pick` takes; those that it does not take stay for later, in their
+    /// order.
     pub(super) fn next<T>(
         &mut self,
         mut pick: impl FnMut(&Completion) -> bool,
         take: impl FnOnce(Completion) -> T,
     ) -> T {
-        let start = Instant::now();
         loop {
             if let Some(at) = self.seen.iter().position(&mut pick) {
                 return take(self.seen.remove(at).unwrap());
             }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "nothing of the kind in {:?}",
-                self.seen
-            );
             self.wait(Some(Duration::from_millis(100)));
         }
     }
@@ -70,7 +69,7 @@ impl Rig {
         self.next(|_| true, |completion| completion)
     }
 
-    /// How many completions are filed and not yet taken.
+    /// What is filed and not yet taken.
     pub(super) fn seen(&self) -> &VecDeque<Completion> {
         &self.seen
     }

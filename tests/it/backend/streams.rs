@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use sealwire::buf::Buf;
-use sealwire::engine::Address;
-use sealwire::engine::backend::{BackendOptions, Completion};
+use sealwire::engine::backend::{BackendOptions, Completion, SocketKey};
+use sealwire::engine::{Address, Lease};
 use socket2::SockRef;
 
 use super::Open;
-use super::rig::{Rig, options, pattern};
+use super::rig::{PATIENCE, Rig, options, pattern};
 
 pub(super) fn streams_are_echoed(open: Open) {
     let Some(mut rig) = open(&options()).map(Rig::new) else {
@@ -82,7 +82,14 @@ pub(super) fn short_sends_are_reported_and_lose_nothing(open: Open) {
 }
 
 pub(super) fn stopped_receives_lose_nothing(open: Open) {
-    let Some(mut rig) = open(&options()).map(Rig::new) else {
+    // Small buffers and many, so that it is the stop that ends most receives, not starvation; and a
+    // short queue, which more completions than it holds must not break.
+    let sizes = BackendOptions {
+        recv_buf_len: 512,
+        recv_buf_count: 4096,
+        queue_len: 1,
+    };
+    let Some(mut rig) = open(&sizes).map(Rig::new) else {
         return;
     };
     let (ours, mut theirs) = tcp_pair();
@@ -237,25 +244,31 @@ pub(super) fn leases_go_back_in_any_order(open: Open) {
 }
 
 pub(super) fn leases_outlive_their_back_end(open: Open) {
-    let (Some(mut rig), Some(mut other)) = (
-        open(&options()).map(Rig::new),
-        open(&options()).map(Rig::new),
-    ) else {
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
         return;
     };
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    let key = rig.adopt(ours);
-    theirs.write_all(b"kept").unwrap();
-    rig.recv(key);
-    let Completion::Received { mut lease, .. } = rig.received(key) else {
-        panic!("bytes were sent");
-    };
+    let mut lease = lease_of(&mut rig, b"kept").unwrap();
     drop(rig);
     lease.bytes_mut()[0] = b'K';
     assert_eq!(lease.bytes(), b"Kept");
-    // Not its own: it must only let go.
-    other.backend.recycle(lease);
-    other.wait(Some(Duration::ZERO));
+}
+
+/// Or one buffer would be lent twice.
+pub(super) fn leases_of_another_back_end_are_let_go(open: Open) {
+    let sizes = BackendOptions {
+        recv_buf_count: 1,
+        ..options()
+    };
+    let (Some(mut rig), Some(mut other)) = (open(&sizes).map(Rig::new), open(&sizes).map(Rig::new))
+    else {
+        return;
+    };
+    let own = lease_of(&mut rig, b"kept").unwrap();
+    let foreign = lease_of(&mut other, b"sent").unwrap();
+    rig.backend.recycle(foreign);
+    let next = lease_of(&mut rig, b"next");
+    assert_eq!(own.bytes(), b"kept");
+    assert!(next.is_none_or(|lease| lease.bytes() == b"next"));
 }
 
 pub(super) fn close_gives_the_buffer_of_a_send_back(open: Open) {
@@ -265,26 +278,17 @@ pub(super) fn close_gives_the_buffer_of_a_send_back(open: Open) {
     let (ours, _theirs) = tcp_pair();
     let key = rig.adopt(ours);
     rig.recv(key);
-    // Fill the socket, so that the next send has to wait.
-    let mut sent = 1;
-    while sent > 0 {
-        rig.send_buf(key, filled(1 << 20));
-        rig.wait(Some(Duration::ZERO));
-        rig.wait(Some(Duration::ZERO));
-        sent = match rig.seen().is_empty() {
-            true => 0,
-            false => rig.sent(key).1.unwrap(),
-        };
-    }
+    let (len, _) = send_until_blocked(&mut rig, key);
     rig.close(key);
     let (buf, result) = rig.sent(key);
-    assert_eq!(buf.len(), 1 << 20);
+    assert_eq!(buf.len(), len);
     assert!(result.is_err(), "{result:?}");
     rig.closed(key);
     assert!(rig.seen().is_empty(), "{:?}", rig.seen());
 }
 
-pub(super) fn a_back_end_is_dropped_with_everything_under_way(open: Open) {
+/// When the drop returns, the kernel has let go of everything: no peer has to wait for its end.
+pub(super) fn a_dropped_back_end_leaves_nothing_under_way(open: Open) {
     let Some(mut rig) = open(&options()).map(Rig::new) else {
         return;
     };
@@ -292,19 +296,21 @@ pub(super) fn a_back_end_is_dropped_with_everything_under_way(open: Open) {
     rig.backend.accept(listener);
     let mut peers = Vec::new();
     for _ in 0..10 {
-        let (ours, theirs) = tcp_pair();
+        // Unix sockets, whose bytes are with the peer when the send returns.
+        let (ours, theirs) = UnixStream::pair().unwrap();
         let key = rig.adopt(ours);
         rig.recv(key);
-        rig.send_buf(key, filled(16 << 20));
-        peers.push(theirs);
+        let (_, sent) = send_until_blocked(&mut rig, key);
+        theirs.set_nonblocking(true).unwrap();
+        peers.push((theirs, sent));
     }
-    rig.wait(Some(Duration::ZERO));
     drop(rig);
-    // Every socket is closed, however much of the send got through.
-    for mut peer in peers {
-        let _ = peer.read_to_end(&mut Vec::new());
-    }
     assert!(TcpStream::connect(address).is_err());
+    for (mut peer, sent) in peers {
+        let mut there = Vec::new();
+        peer.read_to_end(&mut there).unwrap();
+        assert!(there == sent);
+    }
 }
 
 pub(super) fn shutdown_ends_one_direction(open: Open) {
@@ -346,14 +352,72 @@ pub(super) fn a_reset_fails_the_receive(open: Open) {
     assert_eq!(result.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }
 
+pub(super) fn a_reset_reaches_the_peer(open: Open) {
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
+        return;
+    };
+    for is_armed in [false, true] {
+        let (ours, mut theirs) = tcp_pair();
+        let key = rig.adopt(ours);
+        if is_armed {
+            rig.recv(key);
+            rig.wait(Some(Duration::ZERO));
+        }
+        rig.backend.reset(key);
+        rig.close(key);
+        rig.closed(key);
+        let error = theirs.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
+
+pub(super) fn a_unix_socket_that_is_reset_just_ends(open: Open) {
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
+        return;
+    };
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let key = rig.adopt(ours);
+    rig.backend.reset(key);
+    rig.close(key);
+    rig.closed(key);
+    assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+}
+
 fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (ours, listener.accept().unwrap().0)
+    let (theirs, _) = listener.accept().unwrap();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    (ours, theirs)
 }
 
-fn filled(len: usize) -> Buf {
-    let mut buf = Buf::new(len);
-    buf.fill(len);
-    buf
+/// A lease of `bytes`, or none where the back end has none to give.
+fn lease_of(rig: &mut Rig, bytes: &[u8]) -> Option<Lease> {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let key = rig.adopt(ours);
+    theirs.write_all(bytes).unwrap();
+    rig.recv(key);
+    match rig.received(key) {
+        Completion::Received { lease, .. } => Some(lease),
+        Completion::RecvStarved { .. } => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Fills a socket whose peer does not read. The last send is under way; its length, and all that
+/// was sent.
+pub(super) fn send_until_blocked(rig: &mut Rig, key: SocketKey) -> (usize, Vec<u8>) {
+    let bytes = pattern(1 << 20);
+    let mut sent = Vec::new();
+    loop {
+        rig.send(key, &bytes);
+        // The first submits, and on io_uring the second brings what the first could not wait for.
+        rig.wait(Some(Duration::ZERO));
+        rig.wait(Some(Duration::ZERO));
+        if rig.seen().is_empty() {
+            return (bytes.len(), sent);
+        }
+        let (_, result) = rig.sent(key);
+        sent.extend_from_slice(&bytes[..result.unwrap()]);
+    }
 }

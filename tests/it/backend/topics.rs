@@ -13,7 +13,8 @@ use sealwire::engine::{Address, PeerAddress, SocketOptions};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Open;
-use super::rig::{Rig, listen_options, options};
+use super::rig::{PATIENCE, Rig, listen_options, options};
+use super::streams::send_until_blocked;
 
 pub(super) fn accepted_connections_name_their_peer(open: Open) {
     let Some(mut rig) = open(&options()).map(Rig::new) else {
@@ -47,6 +48,7 @@ pub(super) fn accept_stop_empties_the_queue(open: Open) {
         let peers = (0..20)
             .map(|_| TcpStream::connect(address).unwrap())
             .collect::<Vec<_>>();
+        await_accept_queue(address.port(), peers.len());
         rig.backend.accept_stop(listener);
         for _ in &peers {
             rig.accepted();
@@ -123,6 +125,13 @@ pub(super) fn adopted_sockets_may_be_of_either_blocking_mode(open: Open) {
         theirs.read_exact(&mut bytes).unwrap();
         io::Write::write_all(&mut theirs, b"pong").unwrap();
         assert_eq!(rig.recv_len(key, 4), b"pong");
+        send_until_blocked(&mut rig, key);
+        rig.close(key);
+        assert_eq!(
+            rig.sent(key).1.unwrap_err().raw_os_error(),
+            Some(libc::ECANCELED)
+        );
+        rig.closed(key);
     }
 }
 
@@ -180,6 +189,7 @@ pub(super) fn a_waker_ends_a_wait_from_another_thread(open: Open) {
 
 pub(super) fn more_sends_than_the_queue_holds_all_leave(open: Open) {
     let sizes = BackendOptions {
+        recv_buf_count: 512,
         queue_len: 8,
         ..options()
     };
@@ -204,6 +214,12 @@ pub(super) fn more_sends_than_the_queue_holds_all_leave(open: Open) {
     for (index, key) in keys.iter().enumerate() {
         assert_eq!(rig.recv_len(*key, 8), (index as u64).to_le_bytes());
     }
+}
+
+/// A thread has few places for registered rings: each back end must give its own back.
+pub(super) fn back_ends_come_and_go_on_one_thread(open: Open) {
+    let descriptions = (0..40).map_while(|_| open(&options()).map(|one| one.describe()));
+    assert!(descriptions.collect::<HashSet<_>>().len() <= 1);
 }
 
 pub(super) fn timeouts_are_not_cut_short(open: Open) {
@@ -238,7 +254,9 @@ pub(super) fn descriptors_return_when_sockets_close(open: Open) {
             let (server, _) = rig.accepted();
             rig.recv(server);
             keys.extend([client, server]);
-            peers.push(TcpStream::connect(address).unwrap());
+            let peer = TcpStream::connect(address).unwrap();
+            peer.set_read_timeout(Some(PATIENCE)).unwrap();
+            peers.push(peer);
             keys.push(rig.accepted().0);
         }
         keys.iter().for_each(|key| rig.close(*key));
@@ -288,8 +306,39 @@ pub(super) fn descriptors_that_run_out_fail_the_accept_only(open: Open) {
     assert!(rig.backend.connect(&Address::Ip(address), &options).is_ok());
 }
 
-/// Whether this process runs one test only, with at most `files_max` descriptors. Where it does not, it
-/// starts one that does, and passes its verdict on.
+/// The table of registered files is as long as the limit on descriptors. Sockets beyond it keep
+/// theirs.
+pub(super) fn every_socket_works_until_descriptors_run_out(open: Open) {
+    if !is_alone("64") {
+        return;
+    }
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
+        return;
+    };
+    let mut keys = Vec::new();
+    while let Ok((ours, mut theirs)) = UnixStream::pair() {
+        io::Write::write_all(&mut theirs, b"x").unwrap();
+        keys.push(rig.adopt(ours));
+    }
+    let is_uring = rig.backend.describe().starts_with("io_uring");
+    assert!(
+        keys.len() > if is_uring { 64 } else { 32 },
+        "{}",
+        keys.len()
+    );
+    for key in &keys {
+        assert_eq!(rig.recv_len(*key, 1), b"x");
+        if rig.is_armed(*key) {
+            assert!(matches!(rig.received(*key), Completion::Eof { .. }));
+        }
+    }
+    keys.iter().for_each(|key| rig.close(*key));
+    keys.iter().for_each(|key| rig.closed(*key));
+    UnixStream::pair().unwrap();
+}
+
+/// Whether this process runs one test only, with at most `files_max` descriptors. Where it does
+/// not, it starts one that does, and passes its verdict on.
 fn is_alone(files_max: &str) -> bool {
     const ALONE: &str = "SEALWIRE_TEST_ALONE";
     if env::var_os(ALONE).is_some() {
@@ -310,6 +359,18 @@ fn is_alone(files_max: &str) -> bool {
         String::from_utf8_lossy(&output.stderr)
     );
     false
+}
+
+/// Until the kernel has completed `len` connections to `port`: connect returns a little earlier.
+fn await_accept_queue(port: u16, len: usize) {
+    let start = Instant::now();
+    // The local address, the remote one, the state LISTEN, the lengths of the queues to send and to
+    // accept.
+    let line = format!(":{port:04X} 00000000:0000 0A 00000000:{len:08X} ");
+    while !fs::read_to_string("/proc/net/tcp").unwrap().contains(&line) {
+        assert!(start.elapsed() < PATIENCE, "no {line}");
+        thread::yield_now();
+    }
 }
 
 fn descriptors_len() -> usize {

@@ -93,7 +93,7 @@ class Case(unittest.TestCase):
             self.evidence += process.tail()
 
 
-def tcp_route(server: str, listen: str | list[str] | None = None, **changes) -> dict:
+def tcp_route(server: str, /, listen: str | list[str] | None = None, **changes) -> dict:
     """A route with TLS on the client's side and none on the server's, but for `changes` to its keys."""
     listens = [listen] if isinstance(listen, str) else listen or [f"127.0.0.1:{free_port()}"]
     own = certs.server()

@@ -40,10 +40,9 @@ def folder() -> Path:
     return path
 
 
-@cache
 def authority(name: str = "test") -> Identity:
     """The certificate authority of this name."""
-    return _issue(f"{name} CA", None, is_ca=True)
+    return _authority(name)
 
 
 @cache
@@ -81,6 +80,11 @@ def expired_client() -> Identity:
 def fresh_server() -> Identity:
     """One that no other test has seen."""
     return _issue("localhost", authority(), names=["localhost", "127.0.0.1"])
+
+
+@cache
+def _authority(name: str) -> Identity:
+    return _issue(f"{name} CA", None, is_ca=True)
 
 
 def _issue(name, issuer, names=(), is_ca=False, is_client=False, is_rsa=False, days=(-1, 30)) -> Identity:

@@ -12,8 +12,9 @@ def context(
     version: ssl.TLSVersion | None = None,
     ciphers: str | None = None,
 ) -> ssl.SSLContext:
-    """A client that verifies the server by the authority `ca`."""
+    """A client that verifies the server by the authority `ca`, and to which an end without close_notify is an error."""
     made = ssl.create_default_context(cafile=str(certs.authority(ca).cert))
+    made.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if identity:
         made.load_cert_chain(identity.cert, identity.key)
     if version:
@@ -29,8 +30,10 @@ def plain(port: int, host: str = "127.0.0.1", timeout_s: float = 10) -> socket.s
     return connection
 
 
-def tls(port: int, made: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> ssl.SSLSocket:
-    return (made or context()).wrap_socket(plain(port, host), server_hostname="localhost")
+def tls(port: int, made: ssl.SSLContext | None = None, host: str = "127.0.0.1", **options) -> ssl.SSLSocket:
+    return (made or context()).wrap_socket(
+        plain(port, host), server_hostname="localhost", suppress_ragged_eofs=False, **options
+    )
 
 
 def name(connection: socket.socket) -> str:

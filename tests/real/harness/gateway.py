@@ -1,5 +1,6 @@
 """The gateway under test: its configuration, its process and its log."""
 
+import itertools
 import json
 import os
 import signal
@@ -13,16 +14,26 @@ BINARY = Path(os.environ.get("SEALWIRE_BIN", ROOT / "target/release/sealwire"))
 # What a draining gateway gives connections that a test left open.
 DRAIN_TIMEOUT_S = 5
 
+# What the log calls the three ways in which a connection fails.
+HANDSHAKE_FAILED = "handshake failed"
+SERVER_UNREACHABLE = "server unreachable"
+SESSION_FAILED = "session failed"
+
+_numbers = itertools.count()
+
 
 class Gateway(Process):
     def __init__(self, scratch: Path, routes, launcher: tuple = (), **settings):
-        self.config = scratch / "gateway.toml"
+        stem = f"gateway-{next(_numbers)}"
+        self.config = scratch / f"{stem}.toml"
         command = [*launcher, BINARY, "gateway", "--config", self.config, "--log", "json"]
-        super().__init__("gateway", command, scratch / "gateway.log")
+        super().__init__("gateway", command, scratch / f"{stem}.log")
         self.settings = {"workers": 1, "drain_timeout_s": DRAIN_TIMEOUT_S} | settings
         self.routes = list(routes)
-        # False where so much goes wrong on purpose that the warnings are not counted.
-        self.judges_warnings = True
+        # False where so much goes wrong on purpose that failed connections are not counted.
+        self.judges_failures = True
+        # Classes of failure that a peer of this test has a habit of.
+        self.tolerated: set[str] = set()
         self._claimed: set[int] = set()
         self._events: list[dict] = []
         self._bytes_read = 0
@@ -54,22 +65,31 @@ class Gateway(Process):
         self.until(lambda: self.events(**fields), f"log line {fields}")
         return self.events(**fields)[0]
 
-    def warned(self, **fields) -> dict:
-        """The one warning that has these fields; it is expected, so it does not fail the test."""
-        self.until(lambda: self.events(level="WARN", **fields), f"warning {fields}")
-        found = self.events(level="WARN", **fields)
-        assert len(found) == 1, f"{len(found)} warnings instead of one for {fields}: {found}"
+    def claimed(self, **fields) -> dict:
+        """The one line that has these fields; it is expected, so it does not fail the test."""
+        self.until(lambda: self.events(**fields), f"log line {fields}")
+        found = self.events(**fields)
+        assert len(found) == 1, f"{len(found)} lines instead of one for {fields}: {found}"
         self._claimed.add(found[0]["number"])
         return found[0]
 
-    def failed(self, peer: str, classes: str | set[str], **fields) -> dict:
-        """The one warning about the connection from `peer`, which must be of one of these classes."""
-        event = self.warned(peer=peer, **fields)
+    def failed(self, peer: str, classes: str | set[str], message: str | None = None) -> dict:
+        """The one line about the failed connection from `peer`, which must be of one of these classes."""
+        self.until(lambda: self.failures(peer=peer), f"a failure of {peer}")
+        found = self.failures(peer=peer)
+        assert len(found) == 1, f"{len(found)} lines instead of one for {peer}: {found}"
+        (event,) = found
         wanted = {classes} if isinstance(classes, str) else classes
-        assert event.get("class") in wanted, f"class {event.get('class')!r} instead of {wanted}: {event}"
+        assert event["class"] in wanted, f"class {event['class']!r} instead of {wanted}: {event}"
+        assert message in (None, event["message"]), f"message {event['message']!r} instead of {message!r}"
         for field in ("peer", "route", "class", "reason"):
             assert event.get(field), f"no field {field}: {event}"
+        self._claimed.add(event["number"])
         return event
+
+    def failures(self, **fields) -> list[dict]:
+        """The lines about connections that failed: those with a class."""
+        return [event for event in self.events(**fields) if "class" in event]
 
     def reload(self) -> dict:
         """SIGHUP with the configuration as it now is, and the line that answers it."""
@@ -89,12 +109,8 @@ class Gateway(Process):
         self.judge()
 
     def judge(self) -> None:
-        levels = ("WARN", "ERROR") if self.judges_warnings else ("ERROR",)
-        found = [
-            event
-            for event in self.events()
-            if event.get("level") in levels and event["number"] not in self._claimed
-        ]
+        """Fails the test for every error, warning and failed connection that it did not claim."""
+        found = [event for event in self.events() if self._is_trouble(event)]
         assert not found, f"log lines that nobody expected: {found}"
 
     def sockets(self) -> int:
@@ -111,6 +127,15 @@ class Gateway(Process):
                 is_ours = any(int(end.rsplit(":", 1)[1], 16) in ports for end in (local, remote))
                 count += is_ours and state not in (listen_state, time_wait)
         return count
+
+    def _is_trouble(self, event: dict) -> bool:
+        if event["number"] in self._claimed:
+            return False
+        if event.get("level") == "ERROR":
+            return True
+        if not self.judges_failures or event.get("class") in self.tolerated:
+            return False
+        return event.get("level") == "WARN" or "class" in event
 
     def _answers(self) -> list[dict]:
         return [event for event in self.events() if event.get("message") in ("reloaded", "reload failed")]

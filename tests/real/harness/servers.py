@@ -39,6 +39,7 @@ def nginx(case: Case, port: int | None = None, tls: str = "") -> int:
             client_max_body_size 0;
             server {{
                 listen 127.0.0.1:{port} {"ssl" if tls else ""};
+                ssl_protocols TLSv1.2 TLSv1.3;
                 {tls}
                 location = / {{ return 200 "nginx $ssl_protocol $ssl_client_s_dn\\n"; }}
                 location /www/ {{ root {home}; dav_methods PUT; create_full_put_path on; }}

@@ -60,6 +60,13 @@ class Tls13Client:
     def close_notify(self) -> None:
         self.send_record(ALERT, bytes([1, CLOSE_NOTIFY]))
 
+    def end(self) -> None:
+        """Ends both sides in order: close_notify to and fro."""
+        self.close_notify()
+        found = self.read_to_alert()
+        assert found == Alert(1, CLOSE_NOTIFY), f"{found} instead of close_notify"
+        self.socket.close()
+
     def receive(self) -> bytes | Alert | None:
         """Application data, an alert, or nothing at the end of the stream. Tickets and KeyUpdates are taken on the way."""
         while True:

@@ -86,6 +86,7 @@ impl Sessions {
             },
             server: Leg::default(),
             targets: Targets::default(),
+            last_error: None,
             _slots: slots,
         });
         engine.start(id, conn, to_user_data(key, Side::Client));
@@ -138,7 +139,7 @@ impl Sessions {
             match &answer.result {
                 Ok(addresses) => {
                     session.targets.set_named(addresses.clone());
-                    self.connect(engine, key, None);
+                    self.connect(engine, key);
                 }
                 Err(error) => self.unreachable(engine, key, error),
             }
@@ -186,7 +187,7 @@ impl Sessions {
         let name = match &session.state.route.server.address {
             ServerAddress::Fixed(address) => {
                 session.targets.set_fixed(address.clone());
-                return self.connect(engine, key, None);
+                return self.connect(engine, key);
             }
             ServerAddress::Named(name) => name.clone(),
         };
@@ -194,7 +195,7 @@ impl Sessions {
         match self.names.lookup(&name, now, &self.reply) {
             Ok(Some(addresses)) => {
                 session.targets.set_named(addresses);
-                self.connect(engine, key, None);
+                self.connect(engine, key);
             }
             Ok(None) => self.await_name(engine, key, name),
             Err(error) => self.unreachable(engine, key, &error),
@@ -216,8 +217,8 @@ impl Sessions {
         self.waiting.entry(name).or_default().push(key);
     }
 
-    /// Tries the next address of the server; `last` is how the one before failed.
-    fn connect(&mut self, engine: &mut Engine, key: usize, mut last: Option<Error>) {
+    /// Tries the next address of the server.
+    fn connect(&mut self, engine: &mut Engine, key: usize) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
@@ -234,9 +235,10 @@ impl Sessions {
                     session.server.id = Some(id);
                     return;
                 }
-                Err(error) => last = Some(error),
+                Err(error) => session.last_error = Some(error),
             }
         }
+        let last = session.last_error.clone();
         if let ServerAddress::Named(name) = &route.server.address {
             let now = engine.now().monotonic;
             let is_second = session.targets.is_second();
@@ -376,7 +378,8 @@ impl Sessions {
         session.leg(side).id = None;
         let was_connecting = session.phase == Phase::Connecting && side == Side::Server;
         if was_connecting && stage == Stage::Connect {
-            return self.connect(engine, key, error);
+            session.last_error = error;
+            return self.connect(engine, key);
         }
         if session.phase != Phase::Ending {
             let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
@@ -431,3 +434,6 @@ fn server_connection(tls: &ServerTls, engine: &mut Engine) -> Result<Connection>
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

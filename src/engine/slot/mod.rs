@@ -1,4 +1,5 @@
-use std::io;
+mod completions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,9 @@ use super::events::{ConnId, Event, Stage};
 use super::fifo::Fifos;
 use super::inbox::{Chunk, Inbox};
 use super::io::Io;
-use super::lease::Lease;
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits;
 use crate::time::Monotonic;
 use crate::tls::Facts;
@@ -48,6 +48,8 @@ pub(super) struct Slot {
     output: Output,
     /// Length of the send that is under way.
     in_flight: Option<usize>,
+    /// The application ended its stream before it could begin.
+    is_shutdown_wanted: bool,
     /// The rest of a send that came back short.
     unsent: Option<Buf>,
 
@@ -117,6 +119,7 @@ impl Slot {
             dropped: 0,
             output: Output::Open,
             in_flight: None,
+            is_shutdown_wanted: false,
             unsent: None,
             deadline: None,
             timer: None,
@@ -136,10 +139,10 @@ impl Slot {
         self.deadline = Some(deadline);
     }
 
-    pub(super) fn start(&mut self, conn: Connection, user_data: u64) {
+    pub(super) fn start(&mut self, conn: Connection, user_data: u64, io: &mut Io) {
         if self.life == Life::Accepted {
             self.user_data = user_data;
-            self.open(conn);
+            self.open(conn, io);
         }
     }
 
@@ -190,8 +193,9 @@ impl Slot {
     }
 
     pub(super) fn shutdown(&mut self, io: &mut Io) {
-        if self.life == Life::Open {
-            self.end_output(io);
+        match (self.life, self.stage) {
+            (Life::Open, Stage::Established) => self.end_output(io),
+            _ => self.is_shutdown_wanted = true,
         }
     }
 
@@ -203,12 +207,20 @@ impl Slot {
                     self.linger(io);
                 }
             }
-            Life::Accepted | Life::Connecting | Life::Failing => self.abort(io),
+            Life::Accepted | Life::Connecting | Life::Failing => self.drop_socket(io),
             Life::Closing | Life::Closed | Life::Dead => {}
         }
     }
 
+    /// Ends the connection so that the peer cannot take it for an orderly end.
     pub(super) fn abort(&mut self, io: &mut Io) {
+        if !matches!(self.life, Life::Connecting | Life::Closed | Life::Dead) {
+            io.backend.reset(self.key);
+        }
+        self.drop_socket(io);
+    }
+
+    fn drop_socket(&mut self, io: &mut Io) {
         if matches!(self.life, Life::Closed | Life::Dead) {
             return;
         }
@@ -243,109 +255,6 @@ impl Slot {
             self.output = Output::Ending;
         }
         self.linger(io);
-    }
-
-    // What completions say.
-
-    pub(super) fn handle_connected(&mut self, result: io::Result<()>, io: &mut Io) {
-        if self.life != Life::Connecting {
-            return;
-        }
-        match result {
-            Ok(()) => {
-                self.deadline = None;
-                self.stage = Stage::Handshake;
-                if let Some(conn) = self.conn.take() {
-                    self.open(conn);
-                }
-            }
-            Err(error) => {
-                self.error = Some(Error::io(format_args!("connect to {}", self.peer), &error));
-                self.abort(io);
-            }
-        }
-    }
-
-    pub(super) fn handle_received(&mut self, lease: Lease, more: bool, io: &mut Io) {
-        if !more {
-            self.receiving = Receiving::Off;
-        }
-        self.last_activity = io.now.monotonic;
-        match self.life {
-            Life::Open | Life::Failing => self.inbox.push(lease, io),
-            _ => {
-                self.dropped += lease.bytes().len();
-                io.backend.recycle(lease);
-            }
-        }
-    }
-
-    pub(super) fn handle_recv_stopped(&mut self) {
-        self.receiving = Receiving::Off;
-    }
-
-    pub(super) fn handle_eof(&mut self) {
-        self.receiving = Receiving::Off;
-        self.is_input_ended = true;
-    }
-
-    pub(super) fn handle_recv_failed(&mut self, error: &io::Error, io: &Io) {
-        self.receiving = Receiving::Off;
-        self.is_input_ended = true;
-        // A peer that resets the connection after it got everything has lost nothing.
-        if self.life != Life::Closing || self.output != Output::Ended {
-            self.handle_broken("receive from", error, io);
-        }
-    }
-
-    pub(super) fn handle_sent(&mut self, mut buf: Buf, result: io::Result<usize>, io: &mut Io) {
-        self.in_flight = None;
-        match result {
-            Ok(len) if len < buf.len() && self.life != Life::Closed => {
-                buf.advance(len);
-                self.unsent = Some(buf);
-                self.handle_progress(io);
-            }
-            Ok(_) => {
-                io.pools.send.give(buf);
-                self.handle_progress(io);
-            }
-            Err(error) => {
-                io.pools.send.give(buf);
-                self.handle_broken("send to", &error, io);
-            }
-        }
-    }
-
-    /// Reports the end. The slot stays until the application has seen it.
-    pub(super) fn handle_closed(&mut self, io: &mut Io, events: &mut Vec<Event>) {
-        self.life = Life::Dead;
-        if let Some(conn) = &mut self.conn {
-            conn.release(&mut io.pools);
-        }
-        events.push(Event::Closed {
-            id: self.id,
-            error: self.error.take(),
-            stage: self.stage,
-        });
-    }
-
-    /// Judges every deadline.
-    pub(super) fn handle_timeout(&mut self, io: &mut Io) {
-        let now = io.now.monotonic;
-        if self.timer.take_if(|at| *at <= now).is_some() {
-            self.is_timer_due = true;
-        }
-        if self.deadline.take_if(|at| *at <= now).is_some() {
-            self.give_up(io);
-        }
-        if self.life == Life::Open
-            && let Some(conn) = &mut self.conn
-            && conn.poll_timeout().is_some_and(|at| at <= now)
-            && let Err(error) = conn.handle_timeout(io.now)
-        {
-            self.fail(error, io);
-        }
     }
 
     // The two visits of a cycle.
@@ -385,7 +294,7 @@ impl Slot {
         self.flush_output(io);
         self.flush_input(io);
         if self.is_finished() {
-            self.abort(io);
+            self.drop_socket(io);
         }
     }
 
@@ -411,17 +320,21 @@ impl Slot {
 
     // Steps of the above.
 
-    fn open(&mut self, conn: Connection) {
+    fn open(&mut self, conn: Connection, io: &mut Io) {
         self.life = Life::Open;
-        if !conn.is_handshaking() {
-            self.establish();
-        }
+        let is_established = !conn.is_handshaking();
         self.conn = Some(conn);
+        if is_established {
+            self.establish(io);
+        }
     }
 
-    fn establish(&mut self) {
+    fn establish(&mut self, io: &mut Io) {
         self.stage = Stage::Established;
         self.is_connected_due = true;
+        if self.is_shutdown_wanted {
+            self.end_output(io);
+        }
     }
 
     fn open_records(&mut self, io: &mut Io) {
@@ -444,7 +357,7 @@ impl Slot {
             is_established |= event == ConnEvent::HandshakeDone;
         }
         if is_established {
-            self.establish();
+            self.establish(io);
         }
         if let Err(error) = result {
             self.fail(error, io);
@@ -473,43 +386,6 @@ impl Slot {
             None => limits::LINGER_MS,
         };
         self.deadline = Some(io.now.monotonic.after(Duration::from_millis(wait_ms)));
-    }
-
-    fn handle_progress(&mut self, io: &Io) {
-        self.last_activity = io.now.monotonic;
-        if self.life == Life::Closing {
-            self.set_deadline(io);
-        }
-    }
-
-    fn handle_broken(&mut self, doing: &str, error: &io::Error, io: &Io) {
-        if !matches!(self.life, Life::Open | Life::Failing | Life::Closing) {
-            return;
-        }
-        self.output = Output::Broken;
-        if self.error.is_none() {
-            self.error = Some(Error::io(format_args!("{doing} {}", self.peer), error));
-        }
-        if self.life == Life::Open {
-            self.life = Life::Failing;
-            self.set_deadline(io);
-        }
-    }
-
-    fn give_up(&mut self, io: &mut Io) {
-        if self.life == Life::Connecting {
-            let text = format!("connect to {}: no answer in time", self.peer);
-            self.error = Some(Error::new(ErrorKind::Timeout, text));
-        }
-        if self.life == Life::Closing && self.error.is_none() && self.output != Output::Ended {
-            let text = format!(
-                "{} did not take the last {} bytes",
-                self.peer,
-                self.queued()
-            );
-            self.error = Some(Error::new(ErrorKind::Timeout, text));
-        }
-        self.abort(io);
     }
 
     fn flush_output(&mut self, io: &mut Io) {

@@ -1,0 +1,164 @@
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::{env, fs};
+
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// `sealwire gateway` as a process of its own, as it is run in earnest.
+pub(super) struct GatewayProcess {
+    child: Child,
+    plain: SocketAddr,
+    tls: SocketAddr,
+    backend: String,
+    fallback: Option<String>,
+    aes: String,
+}
+
+impl GatewayProcess {
+    /// Starts a gateway before `upstream` with the certificates in `dir`, and waits until it listens.
+    pub(super) fn start(dir: &Path, upstream: SocketAddr) -> Result<Self> {
+        let config = dir.join("demo.toml");
+        fs::write(&config, configuration(upstream))
+            .map_err(|error| Error::io(config.display(), &error))?;
+        let program = env::current_exe().map_err(|error| Error::io("find this program", &error))?;
+        let mut child = Command::new(program)
+            .args(["gateway", "--log", "json", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| Error::io("start the gateway", &error))?;
+        let Some(stderr) = child.stderr.take() else {
+            return Err(Error::new(ErrorKind::Internal, "the gateway has no stderr"));
+        };
+        let mut lines = BufReader::new(stderr).lines();
+        let ready = Ready::read(&mut lines);
+        // The pipe must be emptied for as long as the gateway writes to it.
+        thread::spawn(move || lines.for_each(drop));
+        match ready {
+            Ok(ready) => Ok(Self {
+                child,
+                plain: ready.plain,
+                tls: ready.tls,
+                backend: ready.backend,
+                fallback: ready.fallback,
+                aes: ready.aes,
+            }),
+            Err(error) => {
+                end(&mut child);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn plain(&self) -> SocketAddr {
+        self.plain
+    }
+
+    pub(super) fn tls(&self) -> SocketAddr {
+        self.tls
+    }
+
+    pub(super) fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// Why it is not io_uring, where it is not.
+    pub(super) fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
+    }
+
+    pub(super) fn aes(&self) -> &str {
+        &self.aes
+    }
+}
+
+impl Drop for GatewayProcess {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// What the gateway said of itself up to its line `ready`.
+struct Ready {
+    plain: SocketAddr,
+    tls: SocketAddr,
+    backend: String,
+    fallback: Option<String>,
+    aes: String,
+}
+
+impl Ready {
+    fn read(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Result<Self> {
+        let (mut plain, mut tls, mut fallback) = (None, None, None);
+        let mut said = Vec::new();
+        for line in lines {
+            let line = line.map_err(|error| Error::io("read the gateway's log", &error))?;
+            let Ok(entry) = serde_json::from_str::<Value>(&line) else {
+                said.push(line);
+                continue;
+            };
+            let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+            let address = || text("address").parse().ok();
+            match (text("message").as_str(), text("route").as_str()) {
+                ("listening", "plain") => plain = address(),
+                ("listening", "tls") => tls = address(),
+                ("ready", _) => {
+                    let (Some(plain), Some(tls)) = (plain, tls) else {
+                        break;
+                    };
+                    let (backend, aes) = (text("backend"), text("aes"));
+                    return Ok(Self {
+                        plain,
+                        tls,
+                        backend,
+                        fallback,
+                        aes,
+                    });
+                }
+                _ if text("level") == "WARN" => fallback = Some(text("reason")),
+                _ => {}
+            }
+        }
+        let said = said.join("; ");
+        Err(Error::new(
+            ErrorKind::Internal,
+            format!("the gateway did not start: {said}"),
+        ))
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself; there is nobody else to tell.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Two loopback addresses, as each may be listened on once, whatever the port.
+fn configuration(upstream: SocketAddr) -> String {
+    format!(
+        r#"[gateway]
+workers = 1
+
+[[route]]
+name = "plain"
+protocol = "tcp"
+listen = ["127.0.0.1:0"]
+client = {{ tls = "off" }}
+server = {{ address = "{upstream}", tls = "off" }}
+
+[[route]]
+name = "tls"
+protocol = "tcp"
+listen = ["127.0.0.2:0"]
+client = {{ tls = "required", cert = "server-cert.pem", key = "server-key.pem", min_version = "1.3" }}
+server = {{ address = "{upstream}", tls = "off" }}
+"#
+    )
+}

@@ -1,0 +1,86 @@
+//! One certificate authority and one server for all tests.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use sealwire::buf::Pools;
+use sealwire::conn::Connection;
+use sealwire::time::Now;
+use sealwire::tls::{
+    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
+    ServerName, ServerOptions, Verify, Version,
+};
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Plain,
+    Tls,
+}
+
+impl Protocol {
+    pub(super) fn client(self, now: Now, pools: &mut Pools) -> Connection {
+        match self {
+            Self::Plain => Connection::plain(),
+            Self::Tls => {
+                let name = ServerName::try_from("localhost").unwrap();
+                Connection::client(&CONFIGS.client, &name, now, pools).unwrap()
+            }
+        }
+    }
+
+    pub(super) fn server(self, now: Now) -> Connection {
+        match self {
+            Self::Plain => Connection::plain(),
+            Self::Tls => Connection::server(&CONFIGS.server, now),
+        }
+    }
+}
+
+struct Configs {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let leaf = params.signed_by(&key, &issuer).unwrap().pem();
+
+    let identity = Identity::from_pem(pem(&leaf), pem(&key.serialize_pem())).unwrap();
+    let roots = Roots::from_pem(&[pem(&ca)]).unwrap();
+    let server = ServerConfig::new(&ServerOptions {
+        identity,
+        client_auth: ClientAuth::None,
+        min_version: Version::Tls12,
+        suites: Vec::new(),
+        records: RecordPath::InPlace,
+        handshake_timeout: HANDSHAKE_TIMEOUT,
+    });
+    let client = ClientConfig::new(&ClientOptions {
+        verify: Verify::Full(roots),
+        identity: None,
+        min_version: Version::Tls12,
+        suites: Vec::new(),
+        records: RecordPath::InPlace,
+        handshake_timeout: HANDSHAKE_TIMEOUT,
+    });
+    Configs {
+        client: client.unwrap(),
+        server: server.unwrap(),
+    }
+});
+
+fn pem(text: &str) -> Pem<'_> {
+    Pem {
+        name: "test.pem",
+        text: text.as_bytes(),
+    }
+}
+
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
