@@ -38,7 +38,7 @@ class Matrix(MysqlCase):
         }
         proxy = self.gateway(*self.routes.values())
         # Refused logins are part of the matrix, and danger-preferred warns at the start.
-        proxy.judges_warnings = False
+        proxy.judges_failures = False
         return self.routes
 
     def server_side(self, client: str, tls: str) -> dict:
@@ -132,7 +132,7 @@ class PlainServers(MysqlCase):
         sides = ("off", "danger-preferred", "verify-ca", "verify-full")
         routes = {side: route(side, client_side("preferred"), server_side(database, side)) for side in sides}
         proxy = self.gateway(*routes.values())
-        proxy.judges_warnings = False
+        proxy.judges_failures = False
         for side in ("off", "danger-preferred"):
             for way in WAYS["preferred"]:
                 with self.subTest(side=side, way=way), enter(port_of(routes[side]), "native", way) as session:
@@ -156,7 +156,7 @@ class PlainServers(MysqlCase):
         """At the start, by name."""
         made = route("stripped", client_side("preferred"), server_side(databases.plain_mariadb(), "danger-preferred"))
         proxy = self.gateway(made)
-        event = proxy.warned(route="stripped")
+        event = proxy.claimed(level="WARN", route="stripped")
         self.assertIn("danger-preferred", str(event))
 
 
@@ -174,7 +174,7 @@ class Verification(MysqlCase):
         }
         routes = {title: route(title, client_side("preferred"), side) for title, (side, _) in cases.items()}
         proxy = self.gateway(*routes.values())
-        proxy.judges_warnings = False
+        proxy.judges_failures = False
         for title, (_, is_refused) in cases.items():
             for way in (PLAIN, TLS_1_3):
                 with self.subTest(title=title, way=way):
@@ -200,7 +200,7 @@ class Verification(MysqlCase):
         """And clients refuse the gateway where it is not who it should be."""
         made = route("test", client_side("required"), server_side(databases.mariadb(), "off"))
         proxy = self.gateway(made)
-        proxy.judges_warnings = False
+        proxy.judges_failures = False
         target = drivers.Target("127.0.0.1", proxy.port, "native", ca=pki.authority("Other CA").cert)
         for driver in (drivers.MariadbCli(), drivers.PyMysql(), drivers.Connector(), drivers.Mysql2()):
             driver.check()

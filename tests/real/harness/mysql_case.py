@@ -27,15 +27,6 @@ WAYS = {
 
 
 class MysqlCase(Case):
-    def second_gateway(self, *routes: dict, **settings) -> Gateway:
-        """Another one beside the first, with files of its own."""
-        folder = self.scratch / "second"
-        folder.mkdir()
-        gateway = Gateway(folder, routes, **(self.settings() | settings))
-        self.start(gateway)
-        self.addCleanup(gateway.stop_and_judge)
-        return gateway
-
     def refused(self, code: int, state: str | None, attempt) -> ServerError:
         """The ERR packet that answers an attempt."""
         with self.assertRaises(ServerError) as found:
@@ -45,9 +36,11 @@ class MysqlCase(Case):
         return error
 
     def reported(self, gateway: Gateway, peer: str, words: str) -> dict:
-        """The one warning about this peer, which must say what the pattern asks for."""
-        event = gateway.warned(peer=peer)
-        self.assertEqual(event.get("route"), gateway.routes[0]["name"], event)
+        """The one line about the failed connection of this peer: a warning that says what the pattern asks for."""
+        gateway.until(lambda: gateway.failures(peer=peer), f"a failure of {peer}")
+        event = gateway.claimed(peer=peer, number=gateway.failures(peer=peer)[0]["number"])
+        self.assertEqual(len(gateway.failures(peer=peer)), 1, gateway.failures(peer=peer))
+        self.assertEqual((event["level"], event.get("route")), ("WARN", gateway.routes[0]["name"]), event)
         self.assertTrue(event.get("reason"), event)
         text = " ".join(str(event.get(field, "")) for field in ("message", "class", "reason", "stage"))
         self.assertRegex(text, re.compile(words, re.IGNORECASE))
