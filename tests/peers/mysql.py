@@ -122,8 +122,8 @@ class Greeting:
         assert payload[0] == 10, f"protocol version {payload[0]}"
         version, rest = payload[1:].split(b"\0", 1)
         thread_id, first, low, charset, status, high, length = struct.unpack_from("<I8sxHBHHB", rest)
-        extended = 0 if low & 1 else struct.unpack_from("<I", rest, 25)[0]
-        second, rest = rest[29 : 29 + max(13, length - 8)], rest[29 + max(13, length - 8) :]
+        extended = 0 if low & 1 else struct.unpack_from("<I", rest, 27)[0]
+        second, rest = rest[31 : 31 + max(13, length - 8)], rest[31 + max(13, length - 8) :]
         capabilities = low | high << 16 | extended << 32
         plugin = rest.split(b"\0", 1)[0].decode() if capabilities & PLUGIN_AUTH else NATIVE
         return cls(version.decode(), thread_id, (first + second)[:20], capabilities, charset, status, plugin)
