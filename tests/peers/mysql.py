@@ -511,15 +511,17 @@ class Server:
             wire.socket = self.tls.wrap_socket(connection, server_side=True)
             first = wire.read()
         self.logins.append(first)
-        if self._authenticate(wire, Login.decode(first), greeting.scramble):
-            wire.write(ok())
-            self._answer(wire)
-        else:
-            wire.write(error(1045, "Access denied for user", "28000"))
+        if self._admit(wire, Login.decode(first).auth, greeting.scramble):
+            self._answer(wire, greeting.scramble)
         wire.socket.close()
 
-    def _authenticate(self, wire: Wire, login: Login, scramble: bytes) -> bool:
-        plugin, answer = self.plugin, login.auth
+    def _admit(self, wire: Wire, answer: bytes, scramble: bytes) -> bool:
+        is_good = self._authenticate(wire, answer, scramble)
+        wire.write(ok() if is_good else error(1045, "Access denied for user", "28000"))
+        return is_good
+
+    def _authenticate(self, wire: Wire, answer: bytes, scramble: bytes) -> bool:
+        plugin = self.plugin
         if self.switch_to:
             plugin, scramble = self.switch_to, Greeting().scramble
             wire.write(bytes([SWITCH]) + plugin.encode() + b"\0" + scramble + b"\0")
@@ -547,14 +549,18 @@ class Server:
             return False
         return decrypted(self.password_key, answer, scramble) == expected
 
-    def _answer(self, wire: Wire) -> None:
+    def _answer(self, wire: Wire, scramble: bytes) -> None:
         while True:
             wire.sequence = 0
             command = wire.read()
             self.commands.append(command)
             if command[0] == QUIT:
                 return
-            if command[0] == QUERY:
+            if command[0] == CHANGE_USER:
+                _, rest = command[1:].split(b"\0", 1)
+                if not self._admit(wire, rest[1 : 1 + rest[0]], scramble):
+                    return
+            elif command[0] == QUERY:
                 self._echo(wire, command[1:])
             else:
                 wire.write(ok())

@@ -6,11 +6,16 @@ A namespace has one link to the machine's own, so that processes on both sides r
 import atexit
 import os
 import re
+import shutil
+from pathlib import Path
 from unittest import SkipTest
 
 from .process import program, run
 
 PREFIX = "sealwire"
+# What `ip netns exec` lays over /etc: a folder for each namespace.
+ETC = Path("/etc/netns")
+OUTER_NAME = "outside.test"
 # Of 198.18.0.0/15, which is set aside for tests of network devices (RFC 2544), in networks of four addresses.
 NETWORKS = 128 * 64
 
@@ -42,13 +47,17 @@ class Namespace:
         self._ip("-n", self.name, "link", "set", "lo", "up")
         self._ip("-n", self.name, "addr", "add", f"{self.address}/30", "dev", inner)
         self._ip("-n", self.name, "link", "set", inner, "up")
+        # MySQL and MariaDB count the errors of a host only where its address has a name.
+        hosts = ETC / self.name / "hosts"
+        hosts.parent.mkdir(parents=True)
+        hosts.write_text(f"127.0.0.1 localhost\n{self.outer_address} {OUTER_NAME}\n{self.address} inside.test\n")
 
     def command(self, *words) -> list[str]:
         """The command that runs another one inside; the process is the same."""
         return [program("ip"), "netns", "exec", self.name, *(str(word) for word in words)]
 
     def remove(self) -> None:
-        run("ip", "netns", "del", self.name)
+        _remove(self.name)
 
     def _ip(self, *words) -> None:
         done = run("ip", *words)
@@ -60,4 +69,9 @@ def _remove_those_of_dead_runs() -> None:
     for line in run("ip", "netns", "list").stdout.splitlines():
         match = re.match(rf"({PREFIX}-(\d+)-\d+)\b", line)
         if match and not os.path.exists(f"/proc/{match[2]}"):
-            run("ip", "netns", "del", match[1])
+            _remove(match[1])
+
+
+def _remove(name: str) -> None:
+    run("ip", "netns", "del", name)
+    shutil.rmtree(ETC / name, ignore_errors=True)
