@@ -159,6 +159,15 @@ class Connector(Driver):
 
     def ask(self, target: Target, sql: str) -> list[tuple]:
         connector = _import("mysql.connector")
+        try:
+            with self.connect(target) as connection:
+                cursor = connection.cursor()
+                cursor.execute(sql)
+                return [_texts(row) for row in cursor.fetchall()]
+        except connector.Error as error:
+            raise Refused(error.errno, error.sqlstate, error.msg or str(error)) from error
+
+    def connect(self, target: Target):
         tls = {"ssl_disabled": True}
         if target.ca:
             tls = {"ssl_ca": str(target.ca), "ssl_verify_cert": True, "ssl_verify_identity": True}
@@ -167,13 +176,8 @@ class Connector(Driver):
         if target.version:
             tls |= {"tls_versions": [target.version]}
         settings = {"host": target.host, "port": target.port, "user": target.user, "password": target.password}
-        try:
-            with connector.connect(use_pure=True, connection_timeout=20, **settings, **tls) as connection:
-                cursor = connection.cursor()
-                cursor.execute(sql)
-                return [_texts(row) for row in cursor.fetchall()]
-        except connector.Error as error:
-            raise Refused(error.errno, error.sqlstate, error.msg or str(error)) from error
+        connector = _import("mysql.connector")
+        return connector.connect(use_pure=True, connection_timeout=20, **settings, **tls)
 
 
 class Mysql2(Driver):
