@@ -1,4 +1,5 @@
-//! The state machine of one connection: bytes and time go in; bytes, events and the next deadline come out.
+//! The state machine of one connection: bytes and time go in; bytes, events and the next deadline
+//! come out.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,11 +15,15 @@ use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
 /// One end of a connection, without its socket.
 ///
 /// Whoever moves its bytes calls, in this order: [`Connection::handle_recv`] with what arrived,
-/// [`Connection::poll_event`] until it is empty, [`Connection::poll_transmit`] until it is empty, and
-/// [`Connection::poll_timeout`] for the time at which [`Connection::handle_timeout`] is due.
+/// [`Connection::poll_event`] until it is empty, [`Connection::poll_transmit`] until it is empty,
+/// and [`Connection::poll_timeout`] for the time at which [`Connection::handle_timeout`] is due.
 ///
-/// An error is final: what [`Connection::poll_transmit`] still holds (the TLS alert) is sent, then the socket is
-/// closed. [`Connection::release`] must be the last call, since buffers belong to the pools.
+/// A plain connection may begin TLS later, in the midst of its stream
+/// ([`Connection::start_tls_client`], [`Connection::start_tls_server`]).
+///
+/// An error is final: what [`Connection::poll_transmit`] still holds (the TLS alert) is sent, then
+/// the socket is closed. [`Connection::release`] must be the last call, since buffers belong to the
+/// pools.
 pub struct Connection {
     layer: Layer,
     out: SendQueue,
@@ -31,6 +36,8 @@ pub struct Connection {
     facts: Option<Arc<Facts>>,
     is_closing: bool,
     is_peer_closed: bool,
+    is_plain_after_handshake: bool,
+    is_eof_an_end: bool,
 }
 
 /// What stands between the application and the wire.
@@ -62,8 +69,8 @@ struct Events {
 /// What one call of [`Connection::handle_recv`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Bytes at the front of the input that are done with. Where this is less than the input and `data` is
-    /// [`Data::None`], the rest was not looked at: the peer has closed its side.
+    /// Bytes at the front of the input that are done with: all of it where `data` is
+    /// [`Data::None`].
     pub consumed: usize,
     /// Where the plaintext lies.
     pub data: Data,
@@ -86,7 +93,8 @@ pub enum Data {
 pub enum ConnEvent {
     /// The handshake is complete; the connection's facts are known.
     HandshakeDone,
-    /// The peer ended its side cleanly. What it sent before has been opened; this side may still send.
+    /// The peer ended its side cleanly. What it sent before has been opened; this side may still
+    /// send.
     PeerClosed,
 }
 
@@ -96,22 +104,17 @@ impl Connection {
         Self::new(Layer::Plain, None)
     }
 
-    /// The client end of a TLS connection to the server that is to be known as `name`. Its ClientHello waits
-    /// in [`Connection::poll_transmit`].
+    /// The client end of a TLS connection to the server that is to be known as `name`. Its
+    /// ClientHello waits in [`Connection::poll_transmit`].
     pub fn client(
         config: &Arc<ClientConfig>,
         name: &ServerName<'static>,
         now: Now,
         pools: &mut Pools,
     ) -> Result<Self> {
-        let mut handshake = Box::new(Handshake::client(config, name, now)?);
-        let mut out = SendQueue::default();
-        handshake.advance(now, &[], &mut out, &mut pools.send)?;
-        let deadline = now.monotonic.after(config.handshake_timeout());
-        Ok(Self {
-            out,
-            ..Self::new(Layer::Handshaking(handshake), Some(deadline))
-        })
+        let mut conn = Self::plain();
+        conn.start_tls_client(config, name, now, pools)?;
+        Ok(conn)
     }
 
     /// The server end of a TLS connection. Until the first byte arrives it holds next to nothing.
@@ -131,14 +134,17 @@ impl Connection {
             facts: None,
             is_closing: false,
             is_peer_closed: false,
+            is_plain_after_handshake: false,
+            is_eof_an_end: false,
         }
     }
 
     /// Takes bytes that arrived and opens at most one chunk of plaintext, in place.
     ///
-    /// Called again with the rest of the input until all of it is consumed, and once more, with nothing, to let
-    /// go of [`Data::Held`]. A record that is incomplete is consumed and kept. What follows the peer's
-    /// close_notify is consumed and ignored (RFC 8446 section 6.1).
+    /// Called again with the rest of the input until all of it is consumed, and once more, with
+    /// nothing, to let go of [`Data::Held`]. A record that is incomplete is consumed and kept. What
+    /// follows the peer's close_notify is consumed and ignored (RFC 8446 section 6.1). On a plain
+    /// connection all of the input is one chunk.
     pub fn handle_recv(&mut self, now: Now, input: &mut [u8], pools: &mut Pools) -> Result<Opened> {
         self.let_go_of_held(pools);
         match &self.layer {
@@ -153,7 +159,7 @@ impl Connection {
             Layer::Failed => Err(failed_before()),
             _ => self
                 .handle_records(now, input, pools)
-                .inspect_err(|_| self.layer = Layer::Failed),
+                .inspect_err(|_| self.fail()),
         }
     }
 
@@ -182,16 +188,20 @@ impl Connection {
             Layer::Failed => return Err(failed_before()),
             Layer::Accepting(_) => "peer closed the connection before it began TLS",
             Layer::Handshaking(_) => "peer closed the connection in mid-handshake",
+            Layer::Established(_) if self.is_eof_an_end && !self.is_in_mid_record() => {
+                self.note_peer_closed();
+                return Ok(());
+            }
             Layer::Established(_) => {
                 "peer closed the connection without close_notify: data may be missing at its end"
             }
         };
-        self.layer = Layer::Failed;
+        self.fail();
         Err(Error::new(ErrorKind::Truncated, text))
     }
 
-    /// Takes plaintext to send and says how much of it was taken: less than given, down to nothing, where the
-    /// queue is full or the handshake is not complete.
+    /// Takes plaintext to send and says how much of it was taken: less than given, down to nothing,
+    /// where the queue is full or the handshake is not complete.
     pub fn write(&mut self, data: &[u8], pools: &mut Pools) -> Result<usize> {
         if self.is_closing {
             return Err(Error::new(ErrorKind::Misuse, "write after close"));
@@ -199,44 +209,47 @@ impl Connection {
         let data = &data[..data.len().min(self.writable())];
         match &mut self.layer {
             Layer::Plain => self.out.append(data, &mut pools.send),
-            Layer::Established(records) => records.write(data, &mut self.out, &mut pools.send)?,
+            Layer::Established(records) => records
+                .write(data, &mut self.out, &mut pools.send)
+                .inspect_err(|_| self.fail())?,
             Layer::Accepting(_) | Layer::Handshaking(_) => return Ok(0),
             Layer::Failed => return Err(failed_before()),
         }
         Ok(data.len())
     }
 
-    /// Ends this side: a close_notify is queued behind what was written.
+    /// Ends this side: a close_notify is queued behind what was written, in mid-handshake as soon
+    /// as it is complete.
     pub fn close(&mut self, pools: &mut Pools) -> Result<()> {
         if std::mem::replace(&mut self.is_closing, true) {
             return Ok(());
         }
-        match &mut self.layer {
-            Layer::Established(records) => records.close(&mut self.out, &mut pools.send),
-            _ => Ok(()),
-        }
+        self.announce_close(pools).inspect_err(|_| self.fail())
     }
 
     /// Replaces the key that this side sends under (TLS 1.3; nothing happens elsewhere).
     pub fn refresh_keys(&mut self, pools: &mut Pools) -> Result<()> {
         match &mut self.layer {
-            Layer::Established(records) if !self.is_closing => {
-                records.refresh(&mut self.out, &mut pools.send)
-            }
+            Layer::Established(records) if !self.is_closing => records
+                .refresh(&mut self.out, &mut pools.send)
+                .inspect_err(|_| self.fail()),
             _ => Ok(()),
         }
     }
 
-    /// The next bytes to send, to be asked for whenever a send can begin. The buffer is the caller's until it
-    /// gives it back to `pools.send`.
+    /// The next bytes to send, to be asked for whenever a send can begin. The buffer is the
+    /// caller's until it gives it back to `pools.send`.
     ///
-    /// What is owed to the peer is sealed here and no earlier, so that the queue of a peer that asks and never
-    /// reads does not grow. An error, as of a key that is worn out, is final like every other.
+    /// What is owed to the peer is sealed here and no earlier, so that the queue of a peer that
+    /// asks and never reads does not grow. An error, as of a key that is spent, is final like every
+    /// other: asked again, this gives what was sealed before.
     pub fn poll_transmit(&mut self, pools: &mut Pools) -> Result<Option<Buf>> {
         if let Layer::Established(records) = &mut self.layer
             && !self.is_closing
         {
-            records.seal(&mut self.out, &mut pools.send)?;
+            records
+                .seal(&mut self.out, &mut pools.send)
+                .inspect_err(|_| self.fail())?;
         }
         Ok(self.out.pop())
     }
@@ -250,7 +263,8 @@ impl Connection {
         std::mem::take(&mut self.events.peer_closed).then_some(ConnEvent::PeerClosed)
     }
 
-    /// The time at which [`Connection::handle_timeout`] is due, to be asked for after every `handle_` call.
+    /// The time at which [`Connection::handle_timeout`] is due, to be asked for after every
+    /// `handle_` call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
         self.deadline
@@ -264,13 +278,12 @@ impl Connection {
         {
             return Ok(());
         }
-        self.deadline = None;
         let text = match (&self.layer, &self.partial) {
             (Layer::Accepting(_), None) => "peer sent nothing before the handshake deadline",
             (Layer::Accepting(_), Some(_)) => "peer sent half a ClientHello and then nothing",
             _ => "the handshake was not complete at its deadline",
         };
-        self.layer = Layer::Failed;
+        self.fail();
         Err(Error::new(ErrorKind::Timeout, text))
     }
 
@@ -321,6 +334,12 @@ impl Connection {
     fn handle_records(&mut self, now: Now, input: &mut [u8], pools: &mut Pools) -> Result<Opened> {
         let mut consumed = 0;
         while consumed < input.len() && !self.is_peer_closed {
+            if matches!(self.layer, Layer::Plain) {
+                return Ok(Opened {
+                    consumed: input.len(),
+                    data: Data::Input(consumed..input.len()),
+                });
+            }
             let rest = &mut input[consumed..];
             if self.partial.is_some() {
                 let (len, is_whole) = match self.complete_partial(rest) {
@@ -368,8 +387,8 @@ impl Connection {
         })
     }
 
-    /// Answers bytes that begin no record: TLS has alerts for them, and a peer that has not begun TLS gets
-    /// none, since it would not know what they are.
+    /// Answers bytes that begin no record: TLS has alerts for them, and a peer that has not begun
+    /// TLS gets none, since it would not know what they are.
     fn refuse(&mut self, now: Now, input: &[u8], error: Error, pools: &mut Pools) -> Error {
         if self.is_handshaking() && !input.first().is_some_and(|first| (20..24).contains(first)) {
             return not_tls(input);
@@ -417,7 +436,8 @@ impl Connection {
         }
     }
 
-    /// Opens the record that the partial buffer now holds whole; true where it holds data, which stays there.
+    /// Opens the record that the partial buffer now holds whole; true where it holds data, which
+    /// stays there.
     fn open_partial(&mut self, now: Now, pools: &mut Pools) -> Result<bool> {
         let Some(mut partial) = self.partial.take() else {
             return Ok(false);
@@ -446,7 +466,7 @@ impl Connection {
         }
         match &mut self.layer {
             Layer::Established(records) => {
-                let opened = records.open(record, &mut self.out, &mut pools.send)?;
+                let opened = records.open(now, record, &mut self.out, &mut pools.send)?;
                 if opened == RecordOpened::Closed {
                     self.note_peer_closed();
                 }
@@ -455,7 +475,7 @@ impl Connection {
             Layer::Handshaking(handshake) => {
                 handshake.advance(now, record, &mut self.out, &mut pools.send)?;
                 if handshake.is_done() {
-                    self.establish()?;
+                    self.establish(pools)?;
                 }
                 Ok(RecordOpened::Nothing)
             }
@@ -463,22 +483,42 @@ impl Connection {
         }
     }
 
-    fn establish(&mut self) -> Result<()> {
+    fn establish(&mut self, pools: &mut Pools) -> Result<()> {
         let Layer::Handshaking(handshake) = std::mem::replace(&mut self.layer, Layer::Failed)
         else {
             return Err(failed_before());
         };
         let (facts, records) = handshake.finish()?;
-        self.layer = Layer::Established(records);
+        self.layer = self.layer_behind(&facts, records)?;
         self.facts = Some(Arc::new(facts));
         self.deadline = None;
         self.events.handshake_done = true;
+        if self.is_closing {
+            self.announce_close(pools)?;
+        }
         Ok(())
+    }
+
+    fn announce_close(&mut self, pools: &mut Pools) -> Result<()> {
+        match &mut self.layer {
+            Layer::Established(records) => records.close(&mut self.out, &mut pools.send),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the connection for good: an error has been returned.
+    fn fail(&mut self) {
+        self.layer = Layer::Failed;
+        self.deadline = None;
     }
 
     fn note_peer_closed(&mut self) {
         self.is_peer_closed = true;
         self.events.peer_closed = true;
+    }
+
+    fn is_in_mid_record(&self) -> bool {
+        self.partial.is_some() && self.held.is_none()
     }
 
     fn let_go_of_held(&mut self, pools: &mut Pools) {
@@ -498,7 +538,8 @@ fn not_tls(input: &[u8]) -> Error {
         .map(char::from)
         .collect();
     let text = format!(
-        "peer does not speak TLS: it began with \"{head}\"; connect with TLS, or to a port without it"
+        "peer does not speak TLS: it began with \"{head}\"; connect with TLS, or to a port \
+         without it"
     );
     Error::new(ErrorKind::NotTls, text)
 }
@@ -506,6 +547,8 @@ fn not_tls(input: &[u8]) -> Error {
 fn failed_before() -> Error {
     Error::new(ErrorKind::Misuse, "the connection has failed before")
 }
+
+mod upgrade;
 
 #[cfg(test)]
 mod tests;

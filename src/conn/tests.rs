@@ -1,5 +1,7 @@
 //! Two ends in memory: every record path against every other, and every way to cut the stream.
 
+mod upgrade;
+
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use crate::tls::{
     ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
     ServerName, ServerOptions, Verify, Version,
 };
+
+mod misuse;
 
 const PATHS: [RecordPath; 2] = [RecordPath::Rustls, RecordPath::InPlace];
 const VERSIONS: [Version; 2] = [Version::Tls12, Version::Tls13];
@@ -170,11 +174,17 @@ struct Pair {
 
 impl Pair {
     fn new(client: &ClientOptions, server: &ServerOptions) -> Self {
+        Self::of(
+            &ClientConfig::new(client).unwrap(),
+            &ServerConfig::new(server).unwrap(),
+        )
+    }
+
+    fn of(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Self {
         let mut pools = Pools::new(8);
         let name = ServerName::try_from("localhost").unwrap();
-        let config = ClientConfig::new(client).unwrap();
-        let client = Connection::client(&config, &name, now(), &mut pools).unwrap();
-        let server = Connection::server(&ServerConfig::new(server).unwrap(), now());
+        let client = Connection::client(client, &name, now(), &mut pools).unwrap();
+        let server = Connection::server(server, now());
         Self {
             client: End::new(client, pools),
             server: End::new(server, Pools::new(8)),
@@ -287,7 +297,8 @@ fn segments_of_every_length_arrive_whole() {
     });
 }
 
-/// A client that writes at once: its Finished and its first data share a segment, cut at every position.
+/// A client that writes at once: its Finished and its first data share a segment, cut at every
+/// position.
 #[test]
 fn data_glued_behind_the_last_flight_is_not_lost_at_any_cut() {
     each_pairing(|client, server| {

@@ -18,9 +18,9 @@ use crate::tls::Facts;
 
 /// One connection of an engine: its socket's state, and what it has to report.
 ///
-/// Completions only take note ([`Slot::handle_received`] and its like); [`Slot::advance`] then feeds the
-/// protocol and reports, and [`Slot::flush`], at the start of the next cycle, asks the back end for what is
-/// to be done.
+/// Completions only take note ([`Slot::handle_received`] and its like); [`Slot::advance`] then
+/// feeds the protocol and reports, and [`Slot::flush`], at the start of the next cycle, asks the
+/// back end for what is to be done.
 pub(super) struct Slot {
     pub(super) id: ConnId,
     pub(super) peer: PeerAddress,
@@ -188,6 +188,25 @@ impl Slot {
         Ok(taken)
     }
 
+    /// Has `begin` put the plain connection under TLS. What was not consumed belongs to TLS.
+    pub(super) fn start_tls(
+        &mut self,
+        io: &mut Io,
+        begin: impl FnOnce(&mut Connection, &mut Io) -> Result<()>,
+    ) {
+        let Some(conn) = self.conn.as_mut().filter(|_| self.life == Life::Open) else {
+            return;
+        };
+        match begin(conn, io) {
+            Ok(()) => {
+                self.inbox.unread();
+                self.stage = Stage::Handshake;
+                self.is_connected_due = false;
+            }
+            Err(error) => self.fail(error, io),
+        }
+    }
+
     pub(super) fn set_reading(&mut self, on: bool) {
         self.is_reading = on;
     }
@@ -247,7 +266,8 @@ impl Slot {
         waiting + unsent + self.in_flight.unwrap_or(0)
     }
 
-    /// An error of the protocol, which ends the connection: its last words are sent, the rest is dropped.
+    /// An error of the protocol, which ends the connection: its last words are sent, the rest is
+    /// dropped.
     pub(super) fn fail(&mut self, error: Error, io: &mut Io) {
         // A broken socket says less than the alert that was found in its last bytes.
         self.error = Some(error);
@@ -411,7 +431,8 @@ impl Slot {
         }
     }
 
-    /// An error of sealing. What was sealed before still leaves; a second one says that nothing more will.
+    /// An error of sealing. What was sealed before still leaves; a second one says that nothing
+    /// more will.
     fn handle_worn_out(&mut self, error: Error, io: &mut Io) {
         if self.life == Life::Closing {
             self.output = Output::Broken;
