@@ -1,4 +1,6 @@
 //! The engine allocates nothing per record and nothing per cycle once it is warm.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(
     unsafe_code,
     reason = "an allocator that counts is an unsafe trait; each call is the system's own"

@@ -361,7 +361,8 @@ fn work(
                 backend: worker.engine().describe(),
                 fallback_reason: worker.engine().fallback_reason().map(str::to_owned),
             });
-            // Where the supervisor has given up there is nothing to serve, and no message will come.
+            // Where the supervisor has given up there is nothing to serve, and no message will
+            // come.
             match farewell.notices.send(started) {
                 Ok(()) => worker.run(),
                 Err(_) => Ok(Counters::default()),
@@ -385,8 +386,8 @@ fn watch_signals(notices: Sender<Notice>) -> Result<()> {
     thread.map(drop).map_err(failed)
 }
 
-/// An error where somebody else listens on `address`. The workers share their ports (SO_REUSEPORT), and so
-/// could a second gateway that was started by mistake.
+/// An error where somebody else listens on `address`. The workers share their ports (SO_REUSEPORT),
+/// and so could a second gateway that was started by mistake.
 fn check_free(address: &Address) -> Result<()> {
     let Address::Ip(ip) = address else {
         return Ok(());
@@ -458,7 +459,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// Messages on their way to one worker: answers of the resolver, for the most part.
 const MESSAGES_MAX: usize = 1_024;
 
-/// Time before the expiry of a certificate from which on every start and reload warns: two working weeks.
+/// Time before the expiry of a certificate from which on every start and reload warns: two working
+/// weeks.
 const EXPIRY_WARNING_S: u64 = 14 * DAY_S;
 
 const DAY_S: u64 = 86_400;

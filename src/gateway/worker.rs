@@ -16,7 +16,8 @@ use crate::error::Result;
 
 /// What is told to a worker.
 pub(super) enum Message {
-    /// Listen where `service` wants it and nothing listens yet. Nothing that listens now is changed.
+    /// Listen where `service` wants it and nothing listens yet. Nothing that listens now is
+    /// changed.
     Prepare {
         service: Arc<Service>,
         bound: Bound,
@@ -56,7 +57,8 @@ pub(super) struct Worker {
     phase: Phase,
 }
 
-/// A listening socket. It accepts for its route to the last connection, whatever is in service by then.
+/// A listening socket. It accepts for its route to the last connection, whatever is in service by
+/// then.
 struct Listener {
     id: ListenerId,
     /// As asked for.
@@ -303,5 +305,6 @@ fn same_options(a: &SocketOptions, b: &SocketOptions) -> bool {
     a.keepalive == b.keepalive && a.user_timeout == b.user_timeout && a.congestion == b.congestion
 }
 
-/// Connections that the kernel holds until they are accepted: its own default bound (net.core.somaxconn).
+/// Connections that the kernel holds until they are accepted: its own default bound
+/// (net.core.somaxconn).
 const BACKLOG: u32 = 4_096;

@@ -1,7 +1,7 @@
 //! What rustls' callbacks cannot be given or give back by their arguments.
 //!
-//! A configuration is shared by connections on several threads, while time belongs to one call and a refused
-//! certificate to one connection. Both live here, for the length of one call into rustls.
+//! A configuration is shared by connections on several threads, while time belongs to one call and
+//! a refused certificate to one connection. Both live here, for the length of one call into rustls.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

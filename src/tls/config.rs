@@ -40,7 +40,8 @@ pub struct ClientOptions {
     pub identity: Option<Arc<Identity>>,
     /// The oldest version that is spoken.
     pub min_version: Version,
-    /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all safe ones.
+    /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all
+    /// safe ones.
     pub suites: Vec<String>,
     /// The record path.
     pub records: RecordPath,

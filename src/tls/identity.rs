@@ -33,8 +33,9 @@ pub struct Roots {
 }
 
 impl Identity {
-    /// Reads a chain, leaf first, and its key in PKCS#8, PKCS#1 or SEC1. Errors name the file, the certificate
-    /// and what to do: no certificate, no key, an encrypted key, a key of another certificate.
+    /// Reads a chain, leaf first, and its key in PKCS#8, PKCS#1 or SEC1. Errors name the file, the
+    /// certificate and what to do: no certificate, no key, an encrypted key, a key of another
+    /// certificate.
     pub fn from_pem(chain: Pem<'_>, key: Pem<'_>) -> Result<Arc<Self>> {
         let certificates = certificates(chain)?;
         let portrait = certificates.first().map(Portrait::of).unwrap_or_default();
@@ -60,8 +61,8 @@ impl Identity {
                 return Err(config(
                     chain.name,
                     format!(
-                        "the certificate ({}) is X.509 v1; issue it again with `openssl x509 -req … \
-                         -extfile` and a subjectAltName",
+                        "the certificate ({}) is X.509 v1; issue it again with `openssl x509 \
+                         -req … -extfile` and a subjectAltName",
                         portrait.subject
                     ),
                 ));

@@ -1,8 +1,8 @@
 //! rustls connections: the handshake, and the record path that leaves records to rustls.
 //!
-//! This is the only file that names rustls' connection types. rustls is fed one record at a time, so that when
-//! the handshake ends nothing behind it has been touched: the rest of the input still is as it arrived, and
-//! either record path can take over.
+//! This is the only file that names rustls' connection types. rustls is fed one record at a time,
+//! so that when the handshake ends nothing behind it has been touched: the rest of the input still
+//! is as it arrived, and either record path can take over.
 
 use std::sync::Arc;
 
@@ -65,8 +65,8 @@ impl Handshake {
         }
     }
 
-    /// Feeds one whole record, or nothing for a client to begin. What is to be sent is queued, also where the
-    /// result is an error: the alert.
+    /// Feeds one whole record, or nothing for a client to begin. What is to be sent is queued, also
+    /// where the result is an error: the alert.
     pub(crate) fn advance(
         &mut self,
         now: Now,
@@ -139,14 +139,15 @@ trait Unbuffered: Send {
 
 /// What one record did to a connection.
 struct Driven {
-    /// Bytes at the front of the input that rustls has let go of. It must be given the others again.
+    /// Bytes at the front of the input that rustls has let go of. It must be given the others
+    /// again.
     discard: usize,
     peer_closed: bool,
     result: Result<(), rustls::Error>,
 }
 
-/// Drives rustls until it needs another record, or until the handshake has ended: what follows it belongs to the
-/// record path. Data goes to `plain`; the alert of an error is queued.
+/// Drives rustls until it needs another record, or until the handshake has ended: what follows it
+/// belongs to the record path. Data goes to `plain`; the alert of an error is queued.
 fn drive<C: Unbuffered>(
     conn: &mut C,
     input: &mut [u8],
@@ -181,8 +182,8 @@ fn drive<C: Unbuffered>(
                 driven.peer_closed = true;
                 true
             }
-            // rustls does not remember a fatal error: asked again it gives the alert, and asked once more it
-            // would read on.
+            // rustls does not remember a fatal error: asked again it gives the alert, and asked
+            // once more it would read on.
             Err(error) if driven.result.is_ok() => {
                 driven.result = Err(error);
                 conn.common().wants_write()
@@ -272,10 +273,11 @@ impl Rustls {
     }
 }
 
-/// The record path that leaves records to rustls: the conservative choice, and the other path's oracle.
+/// The record path that leaves records to rustls: the conservative choice, and the other path's
+/// oracle.
 ///
-/// A KeyUpdate that the peer requests is answered in front of the next data that is sent, which is when
-/// RFC 8446 section 4.6.3 demands it.
+/// A KeyUpdate that the peer requests is answered in front of the next data that is sent, which is
+/// when RFC 8446 section 4.6.3 demands it.
 struct RustlsRecords<C> {
     rustls: Box<C>,
     /// Bytes that rustls has begun to read and not let go of.
@@ -427,7 +429,8 @@ fn seal_chunk<Data>(
     queue_sized(out, pool, len, |spare| traffic.encrypt(chunk, spare))
 }
 
-/// Queues what `seal` writes, with more memory where `len` bytes were not enough: a KeyUpdate may come first.
+/// Queues what `seal` writes, with more memory where `len` bytes were not enough: a KeyUpdate may
+/// come first.
 fn queue_sized(
     out: &mut SendQueue,
     pool: &mut BufPool,

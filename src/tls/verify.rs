@@ -269,8 +269,8 @@ impl Refused<'_> {
         let Portrait { subject, names, .. } = portrait;
         if names.is_empty() {
             return format!(
-                "server certificate names no host ({subject}), and `{wanted}` was asked for; issue it \
-                 again with a subjectAltName, or verify the authority alone (verify-ca)"
+                "server certificate names no host ({subject}), and `{wanted}` was asked for; issue \
+                 it again with a subjectAltName, or verify the authority alone (verify-ca)"
             );
         }
         format!(

@@ -137,7 +137,12 @@ impl Report {
             "aes": self.aes,
             "request_len": REQUEST_LEN,
             "legs": legs,
-            "ratio": { "p50": ratio(50.0), "p90": ratio(90.0), "p99": ratio(99.0), "p99.9": ratio(99.9) },
+            "ratio": {
+                "p50": ratio(50.0),
+                "p90": ratio(90.0),
+                "p99": ratio(99.0),
+                "p99.9": ratio(99.9),
+            },
         });
         format!("{report:#}")
     }

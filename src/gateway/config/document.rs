@@ -253,6 +253,6 @@ fn line_of(text: &str, span: Range<usize>) -> usize {
     1 + before.filter(|byte| **byte == b'\n').count()
 }
 
-/// Likeness (0 to 1) from which on a known key is suggested for an unknown one: below it, suggestions of
-/// unrelated words begin.
+/// Likeness (0 to 1) from which on a known key is suggested for an unknown one: below it,
+/// suggestions of unrelated words begin.
 const LIKENESS_MIN: f64 = 0.8;

@@ -25,7 +25,8 @@ pub(crate) struct Settings {
     pub(crate) backend: BackendChoice,
     /// The record path of every TLS connection.
     pub(crate) records: RecordPath,
-    /// Open connections of clients, all routes together; 0: as many as the limit of descriptors allows.
+    /// Open connections of clients, all routes together; 0: as many as the limit of descriptors
+    /// allows.
     pub(crate) connections_max: usize,
     /// How long sessions may go on after the first SIGTERM; `None`: until they end.
     pub(crate) drain_timeout: Option<Duration>,

@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The sessions of one worker.
 ///
-/// A session is made by [`Sessions::accepted`], goes through the phases of [`Phase`] as events come, and is
-/// gone when both of its connections are closed.
+/// A session is made by [`Sessions::accepted`], goes through the phases of [`Phase`] as events
+/// come, and is gone when both of its connections are closed.
 pub(super) struct Sessions {
     worker: usize,
     slab: Slab<Session>,
@@ -164,8 +164,8 @@ impl Sessions {
         Ok([ours, routes])
     }
 
-    /// The session of a connection, and its side. A connection that was refused has none, and its user data,
-    /// which nobody set, are those of the first.
+    /// The session of a connection, and its side. A connection that was refused has none, and its
+    /// user data, which nobody set, are those of the first.
     fn find(&mut self, engine: &Engine, id: ConnId) -> Option<(usize, Side)> {
         let (key, side) = from_user_data(engine.user_data(id));
         let session = self.slab.get_mut(key)?;
@@ -176,7 +176,8 @@ impl Sessions {
         state.counters.shard(self.worker)
     }
 
-    /// The client's side is in use: the server's side is begun. Until that is in use nothing is read here.
+    /// The client's side is in use: the server's side is begun. Until that is in use nothing is
+    /// read here.
     fn client_ready(&mut self, engine: &mut Engine, key: usize, id: ConnId) {
         engine.set_reading(id, false);
         let Some(session) = self.slab.get_mut(key) else {
@@ -310,7 +311,8 @@ impl Sessions {
         }
     }
 
-    /// The stream of `side` has ended; so does the one that continues it. When both have, so does the session.
+    /// The stream of `side` has ended; so does the one that continues it. When both have, so does
+    /// the session.
     fn peer_closed(&mut self, engine: &mut Engine, key: usize, side: Side) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
@@ -395,7 +397,8 @@ impl Sessions {
         self.forget_if_closed(key);
     }
 
-    /// No address of the server is in use: the client is told by a reset, since there is no answer to give.
+    /// No address of the server is in use: the client is told by a reset, since there is no answer
+    /// to give.
     fn unreachable(&mut self, engine: &mut Engine, key: usize, error: &Error) {
         if let Some(session) = self.slab.get(key) {
             report::server_unreachable(session, error);

@@ -293,7 +293,8 @@ fn addresses_that_all_fail_are_resolved_once_more() {
     bench.until(|_| client.is_reset());
     assert_eq!(bench.failures(), "io=1");
 
-    // These addresses were fresh; once they are not, they are asked for again before the client is told.
+    // These addresses were fresh; once they are not, they are asked for again before the client is
+    // told.
     for _ in 0..1_100 {
         bench.cycle();
     }

@@ -1,7 +1,8 @@
 //! The record layer after the handshake: one trait, two implementations.
 //!
-//! `RustlsRecords` of the session leaves it to rustls; `InPlaceRecords` opens records where
-//! they arrived and seals them where they are sent from. They are interchangeable, and tested against each other.
+//! `RustlsRecords` of the session leaves it to rustls; `InPlaceRecords` opens records where they
+//! arrived and seals them where they are sent from. They are interchangeable, and tested against
+//! each other.
 
 mod alert;
 mod header;
@@ -23,11 +24,11 @@ use crate::error::Result;
 
 /// Opens and seals the records of an established connection.
 ///
-/// Whatever a record calls for in answer (a KeyUpdate, a no_renegotiation) is owed until [`Records::seal`], so
-/// that a peer that only asks and never reads makes nothing grow.
+/// Whatever a record calls for in answer (a KeyUpdate, a no_renegotiation) is owed until
+/// [`Records::seal`], so that a peer that only asks and never reads makes nothing grow.
 pub(crate) trait Records: Send {
-    /// Opens one whole record, header included. An error is fatal; its alert has been queued behind what was
-    /// written before.
+    /// Opens one whole record, header included. An error is fatal; its alert has been queued behind
+    /// what was written before.
     fn open(
         &mut self,
         record: &mut [u8],
