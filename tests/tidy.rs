@@ -1,7 +1,7 @@
 //! The rules of CONTRIBUTING.md that the compiler does not check.
 //!
-//! Each rule is a function from a file to findings (`file:line: what is wrong`), has one test over the whole
-//! tree, and one over a few lines that break it.
+//! Each rule is a function from a file to findings (`file:line: what is wrong`), has one test over
+//! the whole tree, and one over a few lines that break it.
 
 #[path = "tidy/markdown.rs"]
 mod markdown;
@@ -85,7 +85,8 @@ const SESSION_TYPES: &[&str] = &[
     "KernelConnection",
 ];
 
-/// Notes of work to be done, and ways to hide that it was not. Split, since this file is searched too.
+/// Notes of work to be done, and ways to hide that it was not. Split, since this file is searched
+/// too.
 const MARKERS: &[&str] = &[
     concat!("TO", "DO"),
     concat!("FIX", "ME"),

@@ -15,7 +15,7 @@ use crate::gateway::machine::wall_s;
 
 /// Certificates for development
 #[derive(Debug, Subcommand)]
-#[command(after_help = EXAMPLE)]
+#[command(after_help = "Example:\n  sealwire cert init certs")]
 pub(super) enum Cert {
     Init(Init),
 }

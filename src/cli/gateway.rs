@@ -27,12 +27,8 @@ pub(super) struct Gateway {
     #[command(flatten)]
     route: RouteFlags,
     /// Form of the log lines on stderr
-    #[arg(
-        long,
-        value_name = "FORM",
-        default_value = "text",
-        value_parser = words(&["text", "json"])
-    )]
+    #[arg(long, value_name = "FORM", default_value = "text",
+        value_parser = words(&["text", "json"]))]
     log: String,
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]

@@ -15,7 +15,8 @@ pub struct EngineOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackendChoice {
     /// io_uring where the kernel allows it, else epoll. The environment variable `SEALWIRE_BACKEND`
-    /// (`uring` or `epoll`) decides in its place.
+    /// (`uring` or
+    /// `epoll`) decides in its place.
     #[default]
     Auto,
     /// io_uring, or an error.

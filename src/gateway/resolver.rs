@@ -209,6 +209,9 @@ mod tests {
         Monotonic::from_ns(s * 1_000_000_000)
     }
 
+    /// For threads of the resolver, which answer at once.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     struct Asker {
         names: Names,
         replies: Sender<Answer>,
@@ -236,7 +239,7 @@ mod tests {
         }
 
         fn learn(&mut self, now_s: u64) -> Answer {
-            let answer = self.answers.recv().unwrap();
+            let answer = self.answers.recv_timeout(PATIENCE).unwrap();
             self.names.learn(&answer, at_s(now_s));
             answer
         }

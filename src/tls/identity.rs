@@ -61,8 +61,8 @@ impl Identity {
                 return Err(config(
                     chain.name,
                     format!(
-                        "the certificate ({}) is X.509 v1; issue it again with `openssl x509 \
-                         -req … -extfile` and a subjectAltName",
+                        "the certificate ({}) is X.509 v1; issue it again with `openssl x509 -req \
+                         … -extfile` and a subjectAltName",
                         portrait.subject
                     ),
                 ));

@@ -284,6 +284,7 @@ struct RustlsRecords<C> {
     carry: Vec<u8>,
     plain: Vec<u8>,
     gathered: Vec<u8>,
+    refresh_is_due: bool,
 }
 
 impl<C: Unbuffered> RustlsRecords<C> {
@@ -293,6 +294,7 @@ impl<C: Unbuffered> RustlsRecords<C> {
             carry: Vec::new(),
             plain: Vec::new(),
             gathered: Vec::new(),
+            refresh_is_due: false,
         }
     }
 
@@ -331,15 +333,33 @@ impl<C: Unbuffered> RustlsRecords<C> {
         self.gathered = gathered;
         result
     }
+
+    /// Replaces the sending key where that is due. While the peer is in the middle of a handshake
+    /// message rustls would take it for the peer's fault, and it waits.
+    fn refresh_if_due(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        if !self.refresh_is_due || !self.carry.is_empty() {
+            return Ok(());
+        }
+        self.refresh_is_due = false;
+        let peer = self.rustls.peer();
+        self.with_traffic(out, pool, |traffic, _, _| {
+            traffic
+                .refresh_traffic_keys()
+                .map_err(|error| failure::describe(error, peer))
+        })?;
+        self.with_traffic(out, pool, |_, _, _| Ok(()))
+    }
 }
 
 impl<C: Unbuffered> Records for RustlsRecords<C> {
     fn open(
         &mut self,
+        now: Now,
         record: &mut [u8],
         out: &mut SendQueue,
         pool: &mut BufPool,
     ) -> Result<Opened> {
+        call::begin(now);
         self.plain.clear();
         let driven = if self.carry.is_empty() {
             let driven = drive(&mut *self.rustls, record, &mut self.plain, out, pool);
@@ -385,10 +405,8 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn seal(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        self.encrypt_gathered(out, pool)
+        self.encrypt_gathered(out, pool)?;
+        self.refresh_if_due(out, pool)
     }
 
     fn gathered(&self) -> usize {
@@ -405,17 +423,9 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn refresh(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
-        self.encrypt_gathered(out, pool)?;
-        if self.rustls.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-            return Ok(());
-        }
-        let peer = self.rustls.peer();
-        self.with_traffic(out, pool, |traffic, _, _| {
-            traffic
-                .refresh_traffic_keys()
-                .map_err(|error| failure::describe(error, peer))
-        })?;
-        self.with_traffic(out, pool, |_, _, _| Ok(()))
+        self.refresh_is_due =
+            self.rustls.common().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        self.seal(out, pool)
     }
 }
 
@@ -512,7 +522,8 @@ impl KeySchedule for KernelConnection<ClientConnectionData> {
         next_keys(self.update_rx_secret())
     }
 
-    fn take_ticket(&mut self, body: &[u8]) -> Result<()> {
+    fn take_ticket(&mut self, now: Now, body: &[u8]) -> Result<()> {
+        call::begin(now);
         self.handle_new_session_ticket(body)
             .map_err(|error| failure::describe(error, failure::Peer::Server))
     }
@@ -527,7 +538,7 @@ impl KeySchedule for KernelConnection<ServerConnectionData> {
         next_keys(self.update_rx_secret())
     }
 
-    fn take_ticket(&mut self, _body: &[u8]) -> Result<()> {
+    fn take_ticket(&mut self, _now: Now, _body: &[u8]) -> Result<()> {
         Err(Error::new(
             ErrorKind::TlsProtocol,
             "client sent a NewSessionTicket",

@@ -61,8 +61,8 @@ fn leads_somewhere(path: &Path, text: &str, target: &str) -> bool {
     }
 }
 
-/// Whether a heading has this anchor, by the rule that code hosts use: lower case, spaces to hyphens, punctuation
-/// left out.
+/// Whether a heading has this anchor, by the rule that code hosts use: lower case, spaces to
+/// hyphens, punctuation left out.
 fn has_anchor(text: &str, anchor: &str) -> bool {
     let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_');
     text.lines()

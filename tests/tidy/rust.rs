@@ -1,4 +1,5 @@
-//! As much of Rust's grammar as the rules need: tokens without comments and strings, paths, functions.
+//! As much of Rust's grammar as the rules need: tokens without comments and strings, paths,
+//! functions.
 
 use std::collections::BTreeMap;
 
@@ -77,7 +78,8 @@ impl<'a> Source<'a> {
         found
     }
 
-    /// Whether the comment on this line, or the one that stands above its statement, contains `note`.
+    /// Whether the comment on this line, or the one that stands above its statement, contains
+    /// `note`.
     pub(crate) fn has_note_above(&self, line: usize, note: &str) -> bool {
         let lines = self.text.lines().collect::<Vec<_>>();
         for above in (1..=line).rev() {
@@ -328,7 +330,8 @@ fn string_len(text: &str) -> usize {
     text.len()
 }
 
-/// The length of what follows the `r` of a raw string; none where it is a raw identifier or a mere name.
+/// The length of what follows the `r` of a raw string; none where it is a raw identifier or a mere
+/// name.
 fn raw_string_len(text: &str) -> Option<usize> {
     let hashes = text.find(|c| c != '#')?;
     if !text[hashes..].starts_with('"') {

@@ -435,8 +435,8 @@ fn a_unix_socket_has_no_name_of_its_own() {
     let text = two_sided(OFF, CA).replace("db.example:1", "unix:/run/db.sock");
     assert_eq!(
         load_in(&dir, &text).unwrap_err().to_string(),
-        "gateway.toml:7: tls = \"verify-full\" needs server_name, since the path of a \
-         socket is none"
+        "gateway.toml:7: tls = \"verify-full\" needs server_name, since the path of a socket is \
+         none"
     );
     let named = text.replace(CA, &format!("{CA}\nserver_name = \"db.example\""));
     load_in(&dir, &named).unwrap();

@@ -92,18 +92,20 @@ impl Sessions {
         engine.start(id, conn, to_user_data(key, Side::Client));
     }
 
-    /// Takes an event of a connection.
+    /// Takes an event of a connection. One that was refused belongs to no session; its end says
+    /// nothing.
     pub(super) fn handle(&mut self, engine: &mut Engine, event: Event) {
-        let (Event::Connected { id }
-        | Event::Readable { id }
-        | Event::Writable { id }
-        | Event::PeerClosed { id }
-        | Event::Timer { id }
-        | Event::Closed { id, .. }) = event
-        else {
-            return;
+        let find = |id| from_user_data(engine.user_data(id)).map(|(key, side)| (key, side, id));
+        let found = match &event {
+            Event::Connected { id }
+            | Event::Readable { id }
+            | Event::Writable { id }
+            | Event::PeerClosed { id }
+            | Event::Timer { id }
+            | Event::Closed { id, .. } => find(*id),
+            _ => None,
         };
-        let Some((key, side)) = self.find(engine, id) else {
+        let Some((key, side, id)) = found else {
             return;
         };
         match event {
@@ -162,14 +164,6 @@ impl Sessions {
         let routes = state.counters.open.enter(route_max);
         let routes = routes.ok_or_else(|| full(route_max, "route"))?;
         Ok([ours, routes])
-    }
-
-    /// The session of a connection, and its side. A connection that was refused has none, and its
-    /// user data, which nobody set, are those of the first.
-    fn find(&mut self, engine: &Engine, id: ConnId) -> Option<(usize, Side)> {
-        let (key, side) = from_user_data(engine.user_data(id));
-        let session = self.slab.get_mut(key)?;
-        (session.leg(side).id == Some(id)).then_some((key, side))
     }
 
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {

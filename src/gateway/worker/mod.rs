@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::counters::Gauge;
 use super::log::escape;
@@ -9,8 +10,7 @@ use super::resolver::{Answer, Names, Resolver};
 use super::service::{RouteState, Service};
 use super::sessions::Sessions;
 use crate::engine::{
-    Address, Counters, Engine, EngineOptions, Event, ListenOptions, ListenerId, SocketOptions,
-    Waker,
+    Address, Counters, Engine, Event, ListenOptions, ListenerId, SocketOptions, Waker,
 };
 use crate::error::Result;
 
@@ -90,12 +90,11 @@ impl Mailbox {
 impl Worker {
     pub(super) fn new(
         index: usize,
-        options: &EngineOptions,
-        (messages, inbox): (Sender<Message>, Receiver<Message>),
+        engine: Engine,
         resolver: Resolver,
         open: Arc<Gauge>,
-    ) -> Result<(Self, Mailbox)> {
-        let engine = Engine::new(options)?;
+    ) -> (Self, Mailbox) {
+        let (messages, inbox) = bounded(MESSAGES_MAX);
         let waker = engine.waker();
         let mailbox = Mailbox { messages, waker };
         let own = mailbox.clone();
@@ -113,23 +112,24 @@ impl Worker {
             listeners: Vec::new(),
             phase: Phase::Serving,
         };
-        Ok((worker, mailbox))
-    }
-
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+        (worker, mailbox)
     }
 
     /// Serves until it is drained or stopped.
     pub(super) fn run(&mut self) -> Result<Counters> {
         let mut events = Vec::new();
         while !self.is_done() {
-            self.engine.wait(None, &mut events)?;
-            for event in events.drain(..) {
-                self.handle(event);
-            }
+            self.cycle(None, &mut events)?;
         }
         Ok(self.engine.counters())
+    }
+
+    fn cycle(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<()> {
+        self.engine.wait(timeout, events)?;
+        for event in events.drain(..) {
+            self.handle(event);
+        }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -308,3 +308,9 @@ fn same_options(a: &SocketOptions, b: &SocketOptions) -> bool {
 /// Connections that the kernel holds until they are accepted: its own default bound
 /// (net.core.somaxconn).
 const BACKLOG: u32 = 4_096;
+
+/// Messages on their way to one worker: answers of the resolver, for the most part.
+const MESSAGES_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests;
