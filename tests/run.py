@@ -4,7 +4,7 @@
     tests/run.py [lint] [cargo] [real]      all three where none is named
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 where anything failed. With REQUIRE_ALL=1 in the
-environment a skipped test is a failed one. Each check of `lint` counts as a test.
+environment a skipped test is a failed one, unless it is for want of MySQL's bootstrap. Each check of `lint` counts as a test.
 """
 
 import os
@@ -23,6 +23,9 @@ CARGO = os.environ.get("CARGO", "cargo")
 
 # A group that takes longer than this hangs. The machine of record needs a third of it.
 GROUP_TIMEOUT_S = 20 * 60
+
+# The one reason to skip that REQUIRE_ALL=1 lets pass: MySQL comes from a suite of Debian that is rolling.
+EXCUSED = "MySQL could not be bootstrapped"
 
 LINTS = [
     ("format", [CARGO, "fmt", "--check"], {}),
@@ -163,8 +166,9 @@ def summarize(tallies: list[Tally]) -> int:
         for skip in tally.skips:
             say(f"skipped: {skip}")
         if REQUIRE_ALL:
-            tally.failures += [f"skipped, but REQUIRE_ALL=1: {skip}" for skip in tally.skips]
-            tally.skips = []
+            needed = [skip for skip in tally.skips if EXCUSED not in skip]
+            tally.failures += [f"skipped, but REQUIRE_ALL=1: {skip}" for skip in needed]
+            tally.skips = [skip for skip in tally.skips if EXCUSED in skip]
         for failure in tally.failures:
             say(f"FAILED: {failure}")
     say(f"{'group':8}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
