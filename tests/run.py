@@ -4,7 +4,8 @@
     tests/run.py [lint] [cargo] [real]      all three where none is named
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 where anything failed. With REQUIRE_ALL=1 in the
-environment a skipped test is a failed one, unless it is for want of MySQL's bootstrap. Each check of `lint` counts as a test.
+environment a skipped test is a failed one, unless it is for want of MySQL's bootstrap. Each check of `lint` counts as
+a test.
 """
 
 import os

@@ -259,7 +259,9 @@ class Client:
             self.capabilities |= CONNECT_WITH_DB
         if attributes:
             self.capabilities |= CONNECT_ATTRS
-        return Login(user, b"", self.capabilities, database=database, plugin=plugin, attributes=attributes or {}, **more)
+        return Login(
+            user, b"", self.capabilities, database=database, plugin=plugin, attributes=attributes or {}, **more
+        )
 
     def upgrade(self, context: ssl.SSLContext, login: Login | None = None, server_name: str = "localhost") -> None:
         """SSLRequest, then TLS on the same socket."""

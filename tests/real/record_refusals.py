@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Asks the servers anew what they answer to logins that they refuse, and writes it to tests/data/mysql/refusals.json."""
+"""Asks the servers anew what they answer to logins that they refuse, and records it in tests/data/mysql."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What clients and servers of a MySQL route may get wrong. Each has an answer, one line in the log, and harms nobody."""
+"""What clients and servers of a MySQL route may get wrong. Each has an answer and a line in the log, and harms no one."""
 
 import socket
 import ssl
@@ -88,7 +88,8 @@ class OfClients(MysqlCase):
                 client.wire.write(login.encode())
                 error = self.answer(client)
                 self.assertEqual((error.code, error.state), (1156, "08S01"))
-                self.reported(proxy, name(client), rf"out of order.*(expected {expected}\b.*7|7.*expected {expected}\b)")
+                said = rf"out of order.*(expected {expected}\b.*7|7.*expected {expected}\b)"
+                self.reported(proxy, name(client), said)
             self.check_nothing_reached_the_server()
 
     def test_wrong_sequence_id_of_an_ssl_request(self):
@@ -390,7 +391,8 @@ class OfServers(MysqlCase):
         self.check_greeting(lambda connection: None, 2003, "greeting|unreachable")
 
     def test_half_a_greeting(self):
-        self.check_greeting(lambda c: c.sendall(protocol.packet(0, Greeting().encode())[:30]), 2013, "greeting|protocol")
+        half = protocol.packet(0, Greeting().encode())[:30]
+        self.check_greeting(lambda connection: connection.sendall(half), 2013, "greeting|protocol")
 
     def test_silence_instead_of_a_greeting(self):
         self.check_greeting(lambda c: c.recv(1), 2003, "time", handshake_timeout_s=1)

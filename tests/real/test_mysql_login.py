@@ -1,4 +1,4 @@
-"""What the gateway changes in a login and what it must not, seen from a server of the tests' own; and where passwords go."""
+"""What the gateway changes in a login and what it must not, as a server of the tests' own sees it; and passwords."""
 
 import ssl
 
@@ -97,9 +97,10 @@ class Rewriting(MysqlCase):
                     server = Server(plugin=first, switch_to=switch, password_key=key)
                     changes = {"server_public_key": public} if side == "off" else {}
                     port = self.start_gateway(server, side, **changes)
-                    with self.subTest(first=first, switch=switch, way=way, side=side), enter(port, "good", way) as client:
-                        self.assertEqual(client.query("switched").rows, [("switched",)])
-                        client.quit()
+                    with self.subTest(first=first, switch=switch, way=way, side=side):
+                        with enter(port, "good", way) as client:
+                            self.assertEqual(client.query("switched").rows, [("switched",)])
+                            client.quit()
                     self.assertEqual((server.troubles, server.exposed), ([], []))
 
     def test_wrong_passwords(self):
