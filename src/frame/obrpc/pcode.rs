@@ -47,16 +47,16 @@ pcodes! {
     REMOVE_OBJ_LOCK = 0x92e, "ob_admin: removes the lock of an object.";
     UPDATE_OBJ_LOCK = 0x930, "ob_admin: changes the lock of an object.";
     REMOVE_LOCK_PRIORITY = 0x937, "ob_admin: removes the priority of a lock.";
-    LOG_FORCE_SET_LS_AS_SINGLE_REPLICA = 0x1520, "ob_admin: makes a log stream's replica the only one.";
-    LOG_FORCE_CLEAR_ARB_CLUSTER_INFO = 0x1521, "ob_admin: clears what an arbitration server knows of a cluster.";
+    LOG_FORCE_SET_LS_AS_SINGLE_REPLICA = 0x1520, "ob_admin: makes a replica the only one.";
+    LOG_FORCE_CLEAR_ARB_CLUSTER_INFO = 0x1521, "ob_admin: clears arbitration.";
     LOG_FORCE_SET_TENANT_LOG_DISK = 0x1526, "ob_admin: sets the size of a tenant's log disk.";
-    ADMIN_FORCE_DROP_LONELY_LOB_AUX_TABLE = 0x1663, "ob_admin: drops large-object tables without an owner.";
+    ADMIN_FORCE_DROP_LONELY_LOB_AUX_TABLE = 0x1663, "ob_admin: drops lonely tables.";
 
     REQ_START_LOG_ID_BY_TS = 0x850, "Log reader, of old: the first log id at a time.";
     LS_FETCH_MISSING_LOG = 0x851, "Log reader: single log entries by position.";
     FETCH_LOG_EXTERNAL = 0x852, "Log reader, of old: fetches log.";
     LS_FETCH_LOG2 = 0x853, "Log reader: fetches the log of a log stream.";
-    START_LOG_ID_WITH_BREAKPOINT = 0x854, "Log reader, of old: the first log id at a time, in steps.";
+    START_LOG_ID_WITH_BREAKPOINT = 0x854, "Log reader, of old: the same, in steps.";
     LOG_REQ_START_LSN_BY_TS = 0x855, "Log reader: where the log of a log stream begins at a time.";
     OPEN_STREAM = 0x856, "Log reader, of old: opens a stream.";
     LS_FETCH_LOG = 0x857, "Log reader, of old: fetches log.";

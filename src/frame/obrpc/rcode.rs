@@ -118,7 +118,7 @@ rcodes! {
     RPC_SEND_ERROR = -4121, "The request could not be sent.";
     RPC_POST_ERROR = -4122, "The request could not be queued.";
     RPC_PACKET_INVALID = -4128, "The packet cannot be read.";
-    UNKNOWN_CONNECTION = -4174, "The connection is not authenticated, and the call needs one that is.";
+    UNKNOWN_CONNECTION = -4174, "The call needs an authenticated connection.";
     RPC_CONNECT_ERROR = -4265, "No connection could be made.";
     TENANT_NOT_IN_SERVER = -5150, "The tenant is not on this server.";
     PACKET_CHECKSUM_ERROR = -8003, "The payload is damaged.";
