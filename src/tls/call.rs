@@ -25,7 +25,7 @@ pub(super) fn begin(now: Now) {
     SERVER_NAME.set(None);
 }
 
-/// Notes why a certificate was refused, in words that rustls' own error has no room for.
+/// Notes why a handshake is going to be refused, in words that rustls' own error has no room for.
 pub(super) fn refuse(error: Error) {
     REFUSAL.set(Some(error));
 }

@@ -284,6 +284,7 @@ struct RustlsRecords<C> {
     carry: Vec<u8>,
     plain: Vec<u8>,
     gathered: Vec<u8>,
+    refresh_is_due: bool,
 }
 
 impl<C: Unbuffered> RustlsRecords<C> {
@@ -293,6 +294,7 @@ impl<C: Unbuffered> RustlsRecords<C> {
             carry: Vec::new(),
             plain: Vec::new(),
             gathered: Vec::new(),
+            refresh_is_due: false,
         }
     }
 
@@ -330,6 +332,22 @@ impl<C: Unbuffered> RustlsRecords<C> {
         gathered.clear();
         self.gathered = gathered;
         result
+    }
+
+    /// Replaces the sending key where that is due. While the peer is in the middle of a handshake
+    /// message rustls would take it for the peer's fault, and it waits.
+    fn refresh_if_due(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        if !self.refresh_is_due || !self.carry.is_empty() {
+            return Ok(());
+        }
+        self.refresh_is_due = false;
+        let peer = self.rustls.peer();
+        self.with_traffic(out, pool, |traffic, _, _| {
+            traffic
+                .refresh_traffic_keys()
+                .map_err(|error| failure::describe(error, peer))
+        })?;
+        self.with_traffic(out, pool, |_, _, _| Ok(()))
     }
 }
 
@@ -387,10 +405,8 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn seal(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        self.encrypt_gathered(out, pool)
+        self.encrypt_gathered(out, pool)?;
+        self.refresh_if_due(out, pool)
     }
 
     fn gathered(&self) -> usize {
@@ -407,17 +423,9 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn refresh(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
-        self.encrypt_gathered(out, pool)?;
-        if self.rustls.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-            return Ok(());
-        }
-        let peer = self.rustls.peer();
-        self.with_traffic(out, pool, |traffic, _, _| {
-            traffic
-                .refresh_traffic_keys()
-                .map_err(|error| failure::describe(error, peer))
-        })?;
-        self.with_traffic(out, pool, |_, _, _| Ok(()))
+        self.refresh_is_due =
+            self.rustls.common().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        self.seal(out, pool)
     }
 }
 

@@ -7,7 +7,7 @@ use ::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use ::rustls::pki_types::pem::PemObject;
 use ::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use ::rustls::server::WebPkiClientVerifier;
-use ::rustls::{AlertDescription, HandshakeKind, RootCertStore};
+use ::rustls::{AlertDescription, HandshakeKind, RootCertStore, SignatureScheme};
 use sealwire::conn::ConnEvent;
 use sealwire::error::{CertificateFault, ErrorKind};
 use sealwire::tls::{ClientAuth, ClientConfig, RecordPath, ServerConfig, Version};
@@ -527,6 +527,29 @@ fn servers_that_nobody_trusts_are_refused_and_told() {
                 theirs,
                 Some(::rustls::Error::AlertReceived(AlertDescription::UnknownCA))
             );
+        }
+    }
+}
+
+/// A client that verifies signatures of no scheme that a P-256 key can make: a class of its own, no
+/// defect.
+#[test]
+fn clients_without_a_scheme_for_our_key_are_incompatible() {
+    for records in PATHS {
+        for version in [&::rustls::version::TLS12, &::rustls::version::TLS13] {
+            let mut provider = CryptoProvider::clone(&provider());
+            let algorithms = &mut provider.signature_verification_algorithms;
+            let only_p384 = algorithms.mapping.iter().copied();
+            let only_p384 = only_p384.filter(|(s, _)| *s == SignatureScheme::ECDSA_NISTP384_SHA384);
+            algorithms.mapping = only_p384.collect::<Vec<_>>().leak();
+            let config = ::rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(store())
+                .with_no_client_auth();
+            let ours = End::server(&server_options(records, Kind::Ecdsa));
+            let mut duo = Duo::new(ours, Peer::client_of(&Arc::new(config)));
+            assert_eq!(outcome(&mut duo).0, Some(ErrorKind::TlsIncompatible));
         }
     }
 }

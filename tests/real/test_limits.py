@@ -13,8 +13,9 @@ from harness.servers import Listener, echo, pattern, pattern_digest
 
 MIB = 1 << 20
 
-# What a gateway may keep of a connection whose reader sleeps: send queue and backlog of both legs.
-PER_SLOW_CONNECTION_KIB = 1_024
+# What a gateway may keep of a connection whose reader sleeps, by its guide: the send queue, and what had arrived by the
+# time at which receiving stopped. A multishot receive brings up to 32 buffers of 32 KiB at once.
+PER_SLOW_CONNECTION_KIB = 2_048
 # What it keeps of buffers however many connections there are: 8 MiB that it receives into, 17 MiB to send from.
 SHARED_KIB = 25 * 1_024
 

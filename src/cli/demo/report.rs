@@ -184,12 +184,8 @@ fn buckets(legs: &[Leg; 2]) -> Vec<String> {
             let count = leg.latency_ns.count_between(from, to - 1);
             count as f64 / leg.latency_ns.len().max(1) as f64
         });
-        lines.push(format!(
-            "{:>9.1} µs   {}  {}",
-            us(from),
-            bar(plain),
-            bar(tls)
-        ));
+        let line = format!("{:>9.1} µs   {}  {}", us(from), bar(plain), bar(tls));
+        lines.push(line.trim_end().to_owned());
         from = to;
     }
     lines
