@@ -31,7 +31,8 @@ pub(super) fn check_combination(
     let client_mode = client_mode(client)?;
     let server_mode = server_mode(server)?;
     if client_mode == ClientMode::Preferred && protocol == Protocol::Tcp {
-        let text = "is for protocol = \"mysql\": only there does the client say whether it begins TLS";
+        let text =
+            "is for protocol = \"mysql\": only there does the client say whether it begins TLS";
         return Err(mode_error(client, "preferred", text));
     }
     if client_mode != ClientMode::Passthrough || server_mode == ServerMode::Off {
@@ -99,6 +100,10 @@ fn client_terminated(
         return Err(mode_error(source, word, "needs cert and key"));
     };
     let (client_cert, client_auth) = client_auth(source, context.files)?;
+    if !is_required && client_cert == ClientCert::Required {
+        let text = "cannot go with client_cert = \"required\": a client without TLS shows none";
+        return Err(mode_error(source, "preferred", text));
+    }
     let options = ServerOptions {
         identity: identity.clone(),
         client_auth,

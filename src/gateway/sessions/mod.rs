@@ -64,10 +64,14 @@ impl Sessions {
         state: &Arc<RouteState>,
         connections_max: usize,
     ) {
+        let login = login::of(&state.route, peer);
         let slots = match self.enter(state, connections_max) {
             Ok(slots) => slots,
             Err(error) => {
-                engine.abort(id);
+                match login {
+                    Some(_) => login::turn_away(engine, id, &error),
+                    None => engine.abort(id),
+                }
                 self.shard(state).count_failure(error.kind().class());
                 return self
                     .refusals
@@ -75,7 +79,6 @@ impl Sessions {
             }
         };
         self.shard(state).connections.fetch_add(1, Relaxed);
-        let login = login::of(&state.route, peer);
         let conn = match &state.route.client.tls {
             ClientTls::Terminated { config, .. } if login.is_none() => {
                 Connection::server(config, engine.now())
