@@ -1,6 +1,6 @@
 """The mariadb command line client in front, MariaDB behind."""
 
-from harness import certs
+from harness import certs, clients
 from harness.case import Case, free_port, tcp_route
 from harness.process import Process, program, run
 
@@ -69,6 +69,8 @@ class MariaDb(Case):
 
     def test_a_server_that_is_down(self):
         proxy = self.proxy("required", "off", free_port())
-        done = self.ask(proxy.port, *TLS)
-        self.assertIn("ERROR 2003", done.stderr)
-        proxy.claimed(message="server unreachable")
+        with clients.plain(proxy.port) as client:
+            peer = clients.name(client)
+            packet = clients.read_to_end(client)
+        self.assertEqual(packet[3:7], b"\x00\xff" + (2003).to_bytes(2, "little"))
+        proxy.failed(peer, "io", "server unreachable")
