@@ -53,12 +53,12 @@ impl Buf {
 
     /// Counts the first `len` spare bytes as filled; more than there are counts all.
     pub fn fill(&mut self, len: usize) {
-        self.end = self.mem.len().min(self.end + len);
+        self.end = self.mem.len().min(self.end.saturating_add(len));
     }
 
     /// Drops the first `len` filled bytes; more than there are drops all.
     pub fn advance(&mut self, len: usize) {
-        self.start = self.end.min(self.start + len);
+        self.start = self.end.min(self.start.saturating_add(len));
     }
 
     /// Copies as much of `bytes` as fits behind the filled bytes, and says how much that was.
@@ -149,7 +149,8 @@ mod tests {
         buf.advance(1);
         assert_eq!(buf.filled(), b"bcd");
         assert_eq!(buf.spare_len(), 0);
-        buf.advance(9);
+        buf.advance(usize::MAX);
+        buf.fill(usize::MAX);
         assert!(buf.is_empty());
         buf.clear();
         assert_eq!(buf.spare_len(), 4);

@@ -62,8 +62,7 @@ struct Events {
 /// What one call of [`Connection::handle_recv`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Bytes at the front of the input that are done with. Where this is less than the input and `data` is
-    /// [`Data::None`], the rest was not looked at: the peer has closed its side.
+    /// Bytes at the front of the input that are done with: all of it where `data` is [`Data::None`].
     pub consumed: usize,
     /// Where the plaintext lies.
     pub data: Data,
@@ -153,7 +152,7 @@ impl Connection {
             Layer::Failed => Err(failed_before()),
             _ => self
                 .handle_records(now, input, pools)
-                .inspect_err(|_| self.layer = Layer::Failed),
+                .inspect_err(|_| self.fail()),
         }
     }
 
@@ -186,7 +185,7 @@ impl Connection {
                 "peer closed the connection without close_notify: data may be missing at its end"
             }
         };
-        self.layer = Layer::Failed;
+        self.fail();
         Err(Error::new(ErrorKind::Truncated, text))
     }
 
@@ -199,30 +198,30 @@ impl Connection {
         let data = &data[..data.len().min(self.writable())];
         match &mut self.layer {
             Layer::Plain => self.out.append(data, &mut pools.send),
-            Layer::Established(records) => records.write(data, &mut self.out, &mut pools.send)?,
+            Layer::Established(records) => records
+                .write(data, &mut self.out, &mut pools.send)
+                .inspect_err(|_| self.fail())?,
             Layer::Accepting(_) | Layer::Handshaking(_) => return Ok(0),
             Layer::Failed => return Err(failed_before()),
         }
         Ok(data.len())
     }
 
-    /// Ends this side: a close_notify is queued behind what was written.
+    /// Ends this side: a close_notify is queued behind what was written, in mid-handshake as soon as it is
+    /// complete.
     pub fn close(&mut self, pools: &mut Pools) -> Result<()> {
         if std::mem::replace(&mut self.is_closing, true) {
             return Ok(());
         }
-        match &mut self.layer {
-            Layer::Established(records) => records.close(&mut self.out, &mut pools.send),
-            _ => Ok(()),
-        }
+        self.announce_close(pools).inspect_err(|_| self.fail())
     }
 
     /// Replaces the key that this side sends under (TLS 1.3; nothing happens elsewhere).
     pub fn refresh_keys(&mut self, pools: &mut Pools) -> Result<()> {
         match &mut self.layer {
-            Layer::Established(records) if !self.is_closing => {
-                records.refresh(&mut self.out, &mut pools.send)
-            }
+            Layer::Established(records) if !self.is_closing => records
+                .refresh(&mut self.out, &mut pools.send)
+                .inspect_err(|_| self.fail()),
             _ => Ok(()),
         }
     }
@@ -231,12 +230,15 @@ impl Connection {
     /// gives it back to `pools.send`.
     ///
     /// What is owed to the peer is sealed here and no earlier, so that the queue of a peer that asks and never
-    /// reads does not grow. An error, as of a key that is worn out, is final like every other.
+    /// reads does not grow. An error, as of a key that is spent, is final like every other: asked again, this
+    /// gives what was sealed before.
     pub fn poll_transmit(&mut self, pools: &mut Pools) -> Result<Option<Buf>> {
         if let Layer::Established(records) = &mut self.layer
             && !self.is_closing
         {
-            records.seal(&mut self.out, &mut pools.send)?;
+            records
+                .seal(&mut self.out, &mut pools.send)
+                .inspect_err(|_| self.fail())?;
         }
         Ok(self.out.pop())
     }
@@ -264,13 +266,12 @@ impl Connection {
         {
             return Ok(());
         }
-        self.deadline = None;
         let text = match (&self.layer, &self.partial) {
             (Layer::Accepting(_), None) => "peer sent nothing before the handshake deadline",
             (Layer::Accepting(_), Some(_)) => "peer sent half a ClientHello and then nothing",
             _ => "the handshake was not complete at its deadline",
         };
-        self.layer = Layer::Failed;
+        self.fail();
         Err(Error::new(ErrorKind::Timeout, text))
     }
 
@@ -446,7 +447,7 @@ impl Connection {
         }
         match &mut self.layer {
             Layer::Established(records) => {
-                let opened = records.open(record, &mut self.out, &mut pools.send)?;
+                let opened = records.open(now, record, &mut self.out, &mut pools.send)?;
                 if opened == RecordOpened::Closed {
                     self.note_peer_closed();
                 }
@@ -455,7 +456,7 @@ impl Connection {
             Layer::Handshaking(handshake) => {
                 handshake.advance(now, record, &mut self.out, &mut pools.send)?;
                 if handshake.is_done() {
-                    self.establish()?;
+                    self.establish(pools)?;
                 }
                 Ok(RecordOpened::Nothing)
             }
@@ -463,7 +464,7 @@ impl Connection {
         }
     }
 
-    fn establish(&mut self) -> Result<()> {
+    fn establish(&mut self, pools: &mut Pools) -> Result<()> {
         let Layer::Handshaking(handshake) = std::mem::replace(&mut self.layer, Layer::Failed)
         else {
             return Err(failed_before());
@@ -473,7 +474,23 @@ impl Connection {
         self.facts = Some(Arc::new(facts));
         self.deadline = None;
         self.events.handshake_done = true;
+        if self.is_closing {
+            self.announce_close(pools)?;
+        }
         Ok(())
+    }
+
+    fn announce_close(&mut self, pools: &mut Pools) -> Result<()> {
+        match &mut self.layer {
+            Layer::Established(records) => records.close(&mut self.out, &mut pools.send),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the connection for good: an error has been returned.
+    fn fail(&mut self) {
+        self.layer = Layer::Failed;
+        self.deadline = None;
     }
 
     fn note_peer_closed(&mut self) {

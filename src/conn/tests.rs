@@ -12,6 +12,8 @@ use crate::tls::{
     ServerName, ServerOptions, Verify, Version,
 };
 
+mod misuse;
+
 const PATHS: [RecordPath; 2] = [RecordPath::Rustls, RecordPath::InPlace];
 const VERSIONS: [Version; 2] = [Version::Tls12, Version::Tls13];
 
@@ -170,11 +172,17 @@ struct Pair {
 
 impl Pair {
     fn new(client: &ClientOptions, server: &ServerOptions) -> Self {
+        Self::of(
+            &ClientConfig::new(client).unwrap(),
+            &ServerConfig::new(server).unwrap(),
+        )
+    }
+
+    fn of(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Self {
         let mut pools = Pools::new(8);
         let name = ServerName::try_from("localhost").unwrap();
-        let config = ClientConfig::new(client).unwrap();
-        let client = Connection::client(&config, &name, now(), &mut pools).unwrap();
-        let server = Connection::server(&ServerConfig::new(server).unwrap(), now());
+        let client = Connection::client(client, &name, now(), &mut pools).unwrap();
+        let server = Connection::server(server, now());
         Self {
             client: End::new(client, pools),
             server: End::new(server, Pools::new(8)),

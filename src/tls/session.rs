@@ -334,10 +334,12 @@ impl<C: Unbuffered> RustlsRecords<C> {
 impl<C: Unbuffered> Records for RustlsRecords<C> {
     fn open(
         &mut self,
+        now: Now,
         record: &mut [u8],
         out: &mut SendQueue,
         pool: &mut BufPool,
     ) -> Result<Opened> {
+        call::begin(now);
         self.plain.clear();
         let driven = if self.carry.is_empty() {
             let driven = drive(&mut *self.rustls, record, &mut self.plain, out, pool);
@@ -509,7 +511,8 @@ impl KeySchedule for KernelConnection<ClientConnectionData> {
         next_keys(self.update_rx_secret())
     }
 
-    fn take_ticket(&mut self, body: &[u8]) -> Result<()> {
+    fn take_ticket(&mut self, now: Now, body: &[u8]) -> Result<()> {
+        call::begin(now);
         self.handle_new_session_ticket(body)
             .map_err(|error| failure::describe(error, failure::Peer::Server))
     }
@@ -524,7 +527,7 @@ impl KeySchedule for KernelConnection<ServerConnectionData> {
         next_keys(self.update_rx_secret())
     }
 
-    fn take_ticket(&mut self, _body: &[u8]) -> Result<()> {
+    fn take_ticket(&mut self, _now: Now, _body: &[u8]) -> Result<()> {
         Err(Error::new(
             ErrorKind::TlsProtocol,
             "client sent a NewSessionTicket",

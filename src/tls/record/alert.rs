@@ -64,14 +64,13 @@ impl Alert {
             return Err(malformed());
         };
         match (protocol, level, description) {
+            (Protocol::Tls12, 0 | 3.., _) => Err(malformed()),
             (_, _, 0) => Ok(Meaning::Close),
-            (Protocol::Tls13, _, 90) => Ok(Meaning::Warning),
-            (Protocol::Tls12, 1, _) => Ok(Meaning::Warning),
-            (_, 1 | 2, _) => Err(Refused {
+            (Protocol::Tls13, _, 90) | (Protocol::Tls12, 1, _) => Ok(Meaning::Warning),
+            _ => Err(Refused {
                 alert: None,
                 error: error_of_alert(description),
             }),
-            _ => Err(malformed()),
         }
     }
 }
@@ -154,7 +153,11 @@ mod tests {
         );
         let malformed = Alert::judge(&[2], Protocol::Tls13).unwrap_err();
         assert_eq!(malformed.alert, Some(Alert::DECODE_ERROR));
-        assert!(Alert::judge(&[3, 10], Protocol::Tls12).is_err());
+        let unknown = Alert::judge(&[3, 10], Protocol::Tls12).unwrap_err();
+        assert_eq!(unknown.alert, Some(Alert::DECODE_ERROR));
+        assert!(Alert::judge(&[3, 0], Protocol::Tls12).is_err());
+        let ignored = Alert::judge(&[3, 10], Protocol::Tls13).unwrap_err();
+        assert_eq!(ignored.error.kind(), ErrorKind::TlsAlert(10));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{Opened, Records};
 use crate::buf::{BufPool, SendQueue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::time::Now;
 use crate::wire::Reader;
 
 /// Makes the next keys of a TLS 1.3 connection and takes its tickets.
@@ -13,7 +14,7 @@ pub(crate) trait KeySchedule: Send {
     fn next_send_keys(&mut self) -> Result<TrafficKeys>;
     fn next_receive_keys(&mut self) -> Result<TrafficKeys>;
     /// Takes the body of a NewSessionTicket; an error on a server, to which nobody sends tickets.
-    fn take_ticket(&mut self, body: &[u8]) -> Result<()>;
+    fn take_ticket(&mut self, now: Now, body: &[u8]) -> Result<()>;
 }
 
 /// Records opened where they arrived and sealed where they are sent from.
@@ -97,7 +98,7 @@ impl InPlaceRecords {
     }
 
     /// Opens a record and says what it holds, or which alert it deserves.
-    fn open_record(&mut self, record: &mut [u8]) -> Result<Opened, Refused> {
+    fn open_record(&mut self, now: Now, record: &mut [u8]) -> Result<Opened, Refused> {
         let range = self.decrypt(record)?;
         if range.len() > self.receive.inner_len_max() {
             return Err(Refused::new(Alert::RECORD_OVERFLOW, oversized(range.len())));
@@ -111,7 +112,7 @@ impl InPlaceRecords {
         match content_type {
             ContentType::ApplicationData => self.application_data(range),
             ContentType::Alert => self.alert(&record[range]),
-            ContentType::Handshake => self.handshake(&record[range]),
+            ContentType::Handshake => self.handshake(now, &record[range]),
             ContentType::ChangeCipherSpec => {
                 Err(unexpected("a ChangeCipherSpec after the handshake"))
             }
@@ -191,7 +192,7 @@ impl InPlaceRecords {
         }
     }
 
-    fn handshake(&mut self, body: &[u8]) -> Result<Opened, Refused> {
+    fn handshake(&mut self, now: Now, body: &[u8]) -> Result<Opened, Refused> {
         // RFC 8446 section 5.1: no zero-length fragments of handshake messages.
         if body.is_empty() {
             return Err(unexpected("an empty handshake record"));
@@ -199,13 +200,13 @@ impl InPlaceRecords {
         let bytes = self.fragments.join(body);
         let mut reader = Reader::new(&bytes);
         while let Some(message) = next_message(&mut reader)? {
-            self.message(message, reader.is_empty())?;
+            self.message(now, message, reader.is_empty())?;
         }
         self.fragments.keep(&bytes[bytes.len() - reader.len()..]);
         Ok(Opened::Nothing)
     }
 
-    fn message(&mut self, message: Message<'_>, is_last: bool) -> Result<(), Refused> {
+    fn message(&mut self, now: Now, message: Message<'_>, is_last: bool) -> Result<(), Refused> {
         match (&mut self.role, message) {
             (Role::Tls13(schedule), Message::KeyUpdate { is_requested }) => {
                 // RFC 8446 section 5.1: no message may straddle a change of keys.
@@ -225,7 +226,7 @@ impl InPlaceRecords {
                 Ok(())
             }
             (Role::Tls13(schedule), Message::NewSessionTicket(body)) => schedule
-                .take_ticket(body)
+                .take_ticket(now, body)
                 .map_err(|error| Refused::new(Alert::UNEXPECTED_MESSAGE, error)),
             (Role::Tls12 { is_client: true }, Message::HelloRequest)
             | (Role::Tls12 { is_client: false }, Message::ClientHello) => {
@@ -307,11 +308,12 @@ impl InPlaceRecords {
 impl Records for InPlaceRecords {
     fn open(
         &mut self,
+        now: Now,
         record: &mut [u8],
         out: &mut SendQueue,
         pool: &mut BufPool,
     ) -> Result<Opened> {
-        self.open_record(record).map_err(|refused| {
+        self.open_record(now, record).map_err(|refused| {
             if let Some(alert) = refused.alert {
                 // The connection ends here: where even the alert cannot be sealed, the first error is told.
                 let _ = self.seal_now(ContentType::Alert, &alert.to_wire(), out, pool);
@@ -325,6 +327,9 @@ impl Records for InPlaceRecords {
     }
 
     fn write(&mut self, plain: &[u8], out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        if plain.is_empty() {
+            return Ok(());
+        }
         if plain.len() < limits::SEAL_DIRECT_LEN_MIN {
             return self.gather(plain, out, pool);
         }

@@ -20,16 +20,18 @@ use std::ops::Range;
 
 use crate::buf::{BufPool, SendQueue};
 use crate::error::Result;
+use crate::time::Now;
 
 /// Opens and seals the records of an established connection.
 ///
 /// Whatever a record calls for in answer (a KeyUpdate, a no_renegotiation) is owed until [`Records::seal`], so
 /// that a peer that only asks and never reads makes nothing grow.
 pub(crate) trait Records: Send {
-    /// Opens one whole record, header included. An error is fatal; its alert has been queued behind what was
-    /// written before.
+    /// Opens one whole record, header included; `now` dates the tickets in it. An error is fatal; its alert
+    /// has been queued behind what was sealed before.
     fn open(
         &mut self,
+        now: Now,
         record: &mut [u8],
         out: &mut SendQueue,
         pool: &mut BufPool,

@@ -10,6 +10,7 @@ use super::{Opened, Records};
 use crate::buf::{BufPool, SendQueue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
+use crate::time::Now;
 
 /// Keys of one generation and direction; every generation has its own.
 fn keys(protocol: Protocol, generation: u8) -> TrafficKeys {
@@ -38,7 +39,7 @@ impl KeySchedule for Schedule {
         Ok(keys(Protocol::Tls13, 200 + self.received))
     }
 
-    fn take_ticket(&mut self, _body: &[u8]) -> Result<()> {
+    fn take_ticket(&mut self, _now: Now, _body: &[u8]) -> Result<()> {
         if self.is_client {
             return Ok(());
         }
@@ -103,7 +104,7 @@ impl Bench {
     fn open(&mut self, mut record: Vec<u8>) -> Result<Option<Vec<u8>>> {
         match self
             .records
-            .open(&mut record, &mut self.out, &mut self.pool)?
+            .open(Now::default(), &mut record, &mut self.out, &mut self.pool)?
         {
             Opened::InRecord(range) => Ok(Some(record[range].to_vec())),
             Opened::Nothing => Ok(None),
