@@ -1,7 +1,8 @@
-//! Sealing and opening records in memory, on one core: rustls' record path against the in-place one.
+//! Sealing and opening records in memory, on one core: rustls' record path against the in-place
+//! one.
 //!
-//! `cargo bench --bench record` prints nanoseconds per record and the ratio of the two, each the median of
-//! rounds in which the paths alternate.
+//! `cargo bench --bench record` prints nanoseconds per record and the ratio of the two, each the
+//! median of rounds in which the paths alternate.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! What a relayed record costs in calls into the kernel, counted by the gateway's own engine.
 //!
-//! `cargo bench --bench relay` starts `sealwire gateway` with one worker between TLS clients and a plain echo
-//! server, drives it in a closed loop with 256-byte messages, and prints the counters that the gateway logs
-//! when it ends. Both ends run in this process.
+//! `cargo bench --bench relay` starts `sealwire gateway` with one worker between TLS clients and a
+//! plain echo server, drives it in a closed loop with 256-byte messages, and prints the counters
+//! that the gateway logs when it ends. Both ends run in this process.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -140,8 +140,9 @@ impl Gateway {
             format!(
                 "[gateway]\nworkers = 1\nbackend = \"{backend}\"\n\
                  [[route]]\nname = \"relay\"\nprotocol = \"tcp\"\nlisten = [\"127.0.0.1:0\"]\n\
-                 client = {{ tls = \"required\", cert = \"server-cert.pem\", key = \"server-key.pem\" }}\n\
-                 server = {{ address = \"{upstream}\", tls = \"off\" }}\n"
+                 server = {{ address = \"{upstream}\", tls = \"off\" }}\n\
+                 [route.client]\ntls = \"required\"\n\
+                 cert = \"server-cert.pem\"\nkey = \"server-key.pem\"\n"
             ),
         )?;
         let mut child = Command::new(SEALWIRE)
@@ -247,8 +248,9 @@ fn echo(engine: &mut Engine) {
         match event {
             Event::Accepted { id, .. } => engine.start(id, Connection::plain(), 0),
             Event::Readable { id } => {
+                // A message always fits; only a connection that has just ended takes none.
                 let chunk = engine.peek(id).to_vec();
-                assert_eq!(engine.write(id, &chunk), chunk.len(), "a message fits");
+                engine.write(id, &chunk);
                 engine.consume(id, chunk.len());
             }
             Event::PeerClosed { id } => engine.close(id),

@@ -8,8 +8,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error: its kind says whose fault it is, its text says what exactly happened.
 ///
-/// The text names certificates, files and reasons. It belongs in a log or before the eyes of whoever runs
-/// this end, never on the wire: a peer that has not authenticated learns the TLS alert only.
+/// The text names certificates, files and reasons. It belongs in a log or before the eyes of
+/// whoever runs this end, never on the wire: a peer that has not authenticated learns the TLS alert
+/// only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
     // Boxed, since results of the data path carry this type and must stay small.

@@ -1,4 +1,5 @@
-//! Encrypted transport for database connections: TLS 1.3 and 1.2 by rustls on aws-lc, moved by io_uring.
+//! Encrypted transport for database connections: TLS 1.3 and 1.2 by rustls on aws-lc, moved by
+//! io_uring.
 //!
 //! ```text
 //!                      application
@@ -15,12 +16,13 @@
 //!                         the wire
 //! ```
 //!
-//! [`conn::Connection`] is one end of a connection without a socket; whoever has one may drive it. Two drivers
-//! are here: [`engine::Engine`] for thousands of connections on a thread, [`stream::Stream`] for one that
-//! blocks. The gateway and the command line stand on the engine, behind the feature `cli`.
+//! [`conn::Connection`] is one end of a connection without a socket; whoever has one may drive it.
+//! Two drivers are here: [`engine::Engine`] for thousands of connections on a thread,
+//! [`stream::Stream`] for one that blocks. The gateway and the command line stand on the engine,
+//! behind the feature `cli`.
 //!
-//! What this is not: a TLS implementation (rustls does the handshake), a database driver, or a network stack.
-//! TCP stays in the kernel; what is spared is the call into it per message.
+//! What this is not: a TLS implementation (rustls does the handshake), a database driver, or a
+//! network stack. TCP stays in the kernel; what is spared is the call into it per message.
 //!
 //! # Example
 //!
@@ -60,16 +62,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[forbid(unsafe_code)]
 pub mod buf;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[forbid(unsafe_code)]
 pub mod conn;
 pub mod engine;
+#[forbid(unsafe_code)]
 pub mod error;
 #[cfg(feature = "cli")]
 mod gateway;
+#[forbid(unsafe_code)]
 pub mod limits;
 pub mod stream;
+#[forbid(unsafe_code)]
 pub mod time;
+#[forbid(unsafe_code)]
 pub mod tls;
+#[forbid(unsafe_code)]
 pub mod wire;

@@ -6,25 +6,27 @@ pub const RECORD_PLAIN_LEN_MAX: usize = 16_384;
 /// Header of a TLS record, in bytes: content type, version, length.
 pub const RECORD_HEADER_LEN: usize = 5;
 
-/// Ciphertext of one TLS 1.3 record, in bytes: plaintext, content type, tag, padding (RFC 8446 section 5.2).
+/// Ciphertext of one TLS 1.3 record, in bytes: plaintext, content type, tag, padding (RFC 8446
+/// section 5.2).
 pub const RECORD_CIPHER_LEN_MAX: usize = RECORD_PLAIN_LEN_MAX + 256;
 
 /// Ciphertext of one TLS 1.2 record, in bytes (RFC 5246 section 6.2.3).
 pub const RECORD_CIPHER_LEN_MAX_TLS12: usize = RECORD_PLAIN_LEN_MAX + 2_048;
 
-/// What a sealed record adds to its plaintext at most, in bytes: header, TLS 1.2 explicit nonce or TLS 1.3
-/// content type, tag.
+/// What a sealed record adds to its plaintext at most, in bytes: header, TLS 1.2 explicit nonce or
+/// TLS 1.3 content type, tag.
 pub const RECORD_OVERHEAD_MAX: usize = RECORD_HEADER_LEN + 8 + 16;
 
-/// Memory of a send buffer, in bytes: four full records, since sends of 64 KiB are what loopback and network
-/// stacks move cheapest, and room for an alert behind them.
+/// Memory of a send buffer, in bytes: four full records, since sends of 64 KiB are what loopback
+/// and network stacks move cheapest, and room for an alert behind them.
 pub const SEND_BUF_LEN: usize = 4 * (RECORD_PLAIN_LEN_MAX + RECORD_OVERHEAD_MAX) + 64;
 
 /// Memory of a buffer for a record that has arrived in part, in bytes: the largest record there is.
 pub const PARTIAL_BUF_LEN: usize = RECORD_HEADER_LEN + RECORD_CIPHER_LEN_MAX_TLS12;
 
-/// From this length on, in bytes, a write is sealed straight from the caller's memory; a shorter one is
-/// gathered with its neighbours, as the fixed cost of a record (about 100 ns) outweighs a copy.
+/// From this length on, in bytes, a write is sealed straight from the caller's memory; a shorter
+/// one is gathered with its neighbours, as the fixed cost of a record (about 100 ns) outweighs a
+/// copy.
 pub const SEAL_DIRECT_LEN_MIN: usize = 4_096;
 
 /// Queued bytes of one connection from which on it takes no more from the application.
@@ -36,13 +38,15 @@ pub const SEND_QUEUE_LEN_LOW: usize = 64 * 1024;
 /// Records in a row that carry nothing, as rustls and BoringSSL bound them.
 pub const EMPTY_RECORDS_MAX: u32 = 32;
 
-/// KeyUpdate messages in a row without application data between them, as rustls and BoringSSL bound them.
+/// KeyUpdate messages in a row without application data between them, as rustls and BoringSSL bound
+/// them.
 pub const KEY_UPDATES_MAX: u32 = 32;
 
 /// Warning alerts in a row (TLS 1.2 only), as rustls and BoringSSL bound them.
 pub const WARNING_ALERTS_MAX: u32 = 4;
 
-/// A handshake message after the handshake, in bytes: the largest NewSessionTicket that is accepted.
+/// A handshake message after the handshake, in bytes: the largest NewSessionTicket that is
+/// accepted.
 pub const POST_HANDSHAKE_MESSAGE_LEN_MAX: usize = 16 * 1024;
 
 /// Records that one AES-GCM key may protect (RFC 8446 section 5.5 allows 2^24.5).
@@ -51,27 +55,28 @@ pub const GCM_RECORDS_MAX: u64 = 1 << 24;
 /// Records before [`GCM_RECORDS_MAX`] at which a TLS 1.3 key is replaced.
 pub const GCM_RECORDS_MARGIN: u64 = 1 << 12;
 
-/// Default time from the first byte, or from the connection being made, to the end of the handshake, in ms.
+/// Default time from the first byte, or from the connection being made, to the end of the
+/// handshake, in ms.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
 
-/// How long a connection that this side closes waits without progress for its bytes to leave and for the
-/// peer's end of stream, in ms. Closing earlier could answer late bytes of the peer with a reset, which
-/// destroys what it has not read yet.
+/// How long a connection that this side closes waits without progress for its bytes to leave and
+/// for the peer's end of stream, in ms. Closing earlier could answer late bytes of the peer with a
+/// reset, which destroys what it has not read yet.
 pub const LINGER_MS: u64 = 5_000;
 
-/// The same for a connection that failed, in ms: what is left to deliver is one alert, and the error is
-/// reported only behind it.
+/// The same for a connection that failed, in ms: what is left to deliver is one alert, and the
+/// error is reported only behind it.
 pub const LINGER_FAILED_MS: u64 = 1_000;
 
-/// Late bytes of the peer that are read and dropped while a connection closes, in bytes: what a peer may
-/// well have under way, and no more.
+/// Late bytes of the peer that are read and dropped while a connection closes, in bytes: what a
+/// peer may well have under way, and no more.
 pub const LINGER_LEN_MAX: usize = 1024 * 1024;
 
 /// Time after which accepting is tried again where descriptors or memory ran out, in ms.
 pub const ACCEPT_RETRY_MS: u64 = 1_000;
 
-/// Operations that one system call of the engine carries: what a busy cycle of a thousand connections asks
-/// for. A cycle that asks for more makes more calls.
+/// Operations that one system call of the engine carries: what a busy cycle of a thousand
+/// connections asks for. A cycle that asks for more makes more calls.
 pub const BACKEND_QUEUE_LEN: u32 = 1_024;
 
 /// Chains that one verifier remembers as good: more peers than a database has applications, and 100 KB.

@@ -7,7 +7,8 @@ use crate::conn::{ConnEvent, Connection, Data};
 use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and write timeouts.
+/// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and
+/// write timeouts.
 pub struct Stream<S> {
     conn: Connection,
     socket: S,

@@ -1,6 +1,7 @@
 //! Bounded reading of wire formats: what is not there cannot be read, and nothing panics.
 
-/// A cursor over received bytes. Every read either succeeds whole or returns `None` and moves nothing.
+/// A cursor over received bytes. Every read either succeeds whole or returns `None` and moves
+/// nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],

@@ -3,6 +3,7 @@
     unsafe_code,
     reason = "an allocator that counts is an unsafe trait; each call is the system's own"
 )]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "it/engine/tls.rs"]
 mod tls;
@@ -79,7 +80,8 @@ fn a_warm_relay_allocates_nothing_on_the_simulator() {
 fn check(open: impl Fn() -> Engine) {
     for protocol in [Protocol::Plain, Protocol::Tls] {
         let mut talk = Talk::new(open(), protocol);
-        // Memory that grew to its largest batch counts as warm: growth dies out, and a leak does not.
+        // Memory that grew to its largest batch counts as warm: growth dies out, and a leak does
+        // not.
         let is_warm = (0..20).any(|_| {
             let before = ALLOCATIONS.get();
             let records = talk.run();
@@ -91,7 +93,8 @@ fn check(open: impl Fn() -> Engine) {
     }
 }
 
-/// Pairs of clients that answer each other through a relay: `client | server, relay, server | client`.
+/// Pairs of clients that answer each other through a relay: `client | server, relay, server |
+/// client`.
 struct Talk {
     engine: Engine,
     events: Vec<Event>,

@@ -4,8 +4,9 @@ use super::pool::{Buf, BufPool};
 
 /// Sealed bytes in the order in which they must leave.
 ///
-/// Invariant: `full` before `tail`; no buffer of `full` is empty; `queued` counts their filled bytes. Records
-/// are only ever built in the spare memory of `tail`, so that none straddles two buffers.
+/// Invariant: `full` before `tail`; no buffer of `full` is empty; `queued` counts their filled
+/// bytes. Records are only ever built in the spare memory of `tail`, so that none straddles two
+/// buffers.
 #[derive(Default)]
 pub struct SendQueue {
     full: VecDeque<Buf>,
@@ -24,7 +25,8 @@ impl SendQueue {
         self.queued == 0
     }
 
-    /// Spare memory of at least `len` bytes behind what is queued; [`SendQueue::commit`] then queues it.
+    /// Spare memory of at least `len` bytes behind what is queued; [`SendQueue::commit`] then
+    /// queues it.
     pub fn spare(&mut self, len: usize, pool: &mut BufPool) -> &mut [u8] {
         if self
             .tail
@@ -36,7 +38,8 @@ impl SendQueue {
         self.tail.get_or_insert_with(|| pool.take()).spare_mut()
     }
 
-    /// The spare memory that the last call of [`SendQueue::spare`] gave out, without asking for more.
+    /// The spare memory that the last call of [`SendQueue::spare`] gave out, without asking for
+    /// more.
     pub fn spare_again(&mut self) -> &mut [u8] {
         self.tail.as_mut().map_or(&mut [], Buf::spare_mut)
     }

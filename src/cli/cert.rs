@@ -15,6 +15,7 @@ use crate::gateway::machine::wall_s;
 
 /// Certificates for development
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  sealwire cert init certs")]
 pub(super) enum Cert {
     Init(Init),
 }
@@ -91,7 +92,8 @@ impl Init {
     }
 }
 
-/// Makes all of [`FILES`] in a directory that is there; the server's certificate is for `names` too.
+/// Makes all of [`FILES`] in a directory that is there; the server's certificate is for `names`
+/// too.
 pub(super) fn write_all(dir: &Path, names: &[String], replace: bool) -> Result<()> {
     let files = generate(names, wall_s())
         .map_err(|error| Error::new(ErrorKind::Internal, format!("make certificates: {error}")))?;

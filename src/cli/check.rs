@@ -205,8 +205,8 @@ mod tests {
             "route \"db\" (tcp)\n  \
              listens on 127.0.0.1:1\n  \
              clients: TLS is required and ends here; so is a client certificate\n  \
-             server db.example:2: TLS; its certificate must come from a trusted authority and be for \
-             db.example\n  \
+             server db.example:2: TLS; its certificate must come from a trusted authority and be \
+             for db.example\n  \
              resolves db.example at run time\n  \
              at most 7 connections, never closed for being idle; connect within 250 ms, handshake \
              within 10 s\n  \

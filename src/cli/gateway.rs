@@ -27,7 +27,8 @@ pub(super) struct Gateway {
     #[command(flatten)]
     route: RouteFlags,
     /// Form of the log lines on stderr
-    #[arg(long, value_name = "FORM", default_value = "text", value_parser = words(&["text", "json"]))]
+    #[arg(long, value_name = "FORM", default_value = "text",
+        value_parser = words(&["text", "json"]))]
     log: String,
     /// error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
@@ -90,7 +91,8 @@ impl Gateway {
             _ => LogFormat::Text,
         };
         let load = || self.load();
-        // Read once before anything starts, so that mistakes in it are a message rather than a log line.
+        // Read once before anything starts, so that mistakes in it are a message rather than a log
+        // line.
         let plan = load()?;
         gateway::run(plan, &load, Log::start(format, self.log_level))
     }

@@ -20,7 +20,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
-    Gateway(gateway::Gateway),
+    Gateway(Box<gateway::Gateway>),
     Check(check::Check),
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -38,7 +38,8 @@ impl Cli {
     }
 }
 
-/// The exit code for an error: 2 where the command line or the configuration is wrong, 1 where the work failed.
+/// The exit code for an error: 2 where the command line or the configuration is wrong, 1 where the
+/// work failed.
 pub fn exit_code(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::Config | ErrorKind::Misuse => 2,

@@ -1,4 +1,5 @@
-//! The state machine of one connection: bytes and time go in; bytes, events and the next deadline come out.
+//! The state machine of one connection: bytes and time go in; bytes, events and the next deadline
+//! come out.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,11 +15,12 @@ use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
 /// One end of a connection, without its socket.
 ///
 /// Whoever moves its bytes calls, in this order: [`Connection::handle_recv`] with what arrived,
-/// [`Connection::poll_event`] until it is empty, [`Connection::poll_transmit`] until it is empty, and
-/// [`Connection::poll_timeout`] for the time at which [`Connection::handle_timeout`] is due.
+/// [`Connection::poll_event`] until it is empty, [`Connection::poll_transmit`] until it is empty,
+/// and [`Connection::poll_timeout`] for the time at which [`Connection::handle_timeout`] is due.
 ///
-/// An error is final: what [`Connection::poll_transmit`] still holds (the TLS alert) is sent, then the socket is
-/// closed. [`Connection::release`] must be the last call, since buffers belong to the pools.
+/// An error is final: what [`Connection::poll_transmit`] still holds (the TLS alert) is sent, then
+/// the socket is closed. [`Connection::release`] must be the last call, since buffers belong to the
+/// pools.
 pub struct Connection {
     layer: Layer,
     out: SendQueue,
@@ -62,7 +64,8 @@ struct Events {
 /// What one call of [`Connection::handle_recv`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// Bytes at the front of the input that are done with: all of it where `data` is [`Data::None`].
+    /// Bytes at the front of the input that are done with: all of it where `data` is
+    /// [`Data::None`].
     pub consumed: usize,
     /// Where the plaintext lies.
     pub data: Data,
@@ -85,7 +88,8 @@ pub enum Data {
 pub enum ConnEvent {
     /// The handshake is complete; the connection's facts are known.
     HandshakeDone,
-    /// The peer ended its side cleanly. What it sent before has been opened; this side may still send.
+    /// The peer ended its side cleanly. What it sent before has been opened; this side may still
+    /// send.
     PeerClosed,
 }
 
@@ -95,8 +99,8 @@ impl Connection {
         Self::new(Layer::Plain, None)
     }
 
-    /// The client end of a TLS connection to the server that is to be known as `name`. Its ClientHello waits
-    /// in [`Connection::poll_transmit`].
+    /// The client end of a TLS connection to the server that is to be known as `name`. Its
+    /// ClientHello waits in [`Connection::poll_transmit`].
     pub fn client(
         config: &Arc<ClientConfig>,
         name: &ServerName<'static>,
@@ -135,9 +139,9 @@ impl Connection {
 
     /// Takes bytes that arrived and opens at most one chunk of plaintext, in place.
     ///
-    /// Called again with the rest of the input until all of it is consumed, and once more, with nothing, to let
-    /// go of [`Data::Held`]. A record that is incomplete is consumed and kept. What follows the peer's
-    /// close_notify is consumed and ignored (RFC 8446 section 6.1).
+    /// Called again with the rest of the input until all of it is consumed, and once more, with
+    /// nothing, to let go of [`Data::Held`]. A record that is incomplete is consumed and kept. What
+    /// follows the peer's close_notify is consumed and ignored (RFC 8446 section 6.1).
     pub fn handle_recv(&mut self, now: Now, input: &mut [u8], pools: &mut Pools) -> Result<Opened> {
         self.let_go_of_held(pools);
         match &self.layer {
@@ -189,8 +193,8 @@ impl Connection {
         Err(Error::new(ErrorKind::Truncated, text))
     }
 
-    /// Takes plaintext to send and says how much of it was taken: less than given, down to nothing, where the
-    /// queue is full or the handshake is not complete.
+    /// Takes plaintext to send and says how much of it was taken: less than given, down to nothing,
+    /// where the queue is full or the handshake is not complete.
     pub fn write(&mut self, data: &[u8], pools: &mut Pools) -> Result<usize> {
         if self.is_closing {
             return Err(Error::new(ErrorKind::Misuse, "write after close"));
@@ -207,8 +211,8 @@ impl Connection {
         Ok(data.len())
     }
 
-    /// Ends this side: a close_notify is queued behind what was written, in mid-handshake as soon as it is
-    /// complete.
+    /// Ends this side: a close_notify is queued behind what was written, in mid-handshake as soon
+    /// as it is complete.
     pub fn close(&mut self, pools: &mut Pools) -> Result<()> {
         if std::mem::replace(&mut self.is_closing, true) {
             return Ok(());
@@ -226,12 +230,12 @@ impl Connection {
         }
     }
 
-    /// The next bytes to send, to be asked for whenever a send can begin. The buffer is the caller's until it
-    /// gives it back to `pools.send`.
+    /// The next bytes to send, to be asked for whenever a send can begin. The buffer is the
+    /// caller's until it gives it back to `pools.send`.
     ///
-    /// What is owed to the peer is sealed here and no earlier, so that the queue of a peer that asks and never
-    /// reads does not grow. An error, as of a key that is spent, is final like every other: asked again, this
-    /// gives what was sealed before.
+    /// What is owed to the peer is sealed here and no earlier, so that the queue of a peer that
+    /// asks and never reads does not grow. An error, as of a key that is spent, is final like every
+    /// other: asked again, this gives what was sealed before.
     pub fn poll_transmit(&mut self, pools: &mut Pools) -> Result<Option<Buf>> {
         if let Layer::Established(records) = &mut self.layer
             && !self.is_closing
@@ -252,7 +256,8 @@ impl Connection {
         std::mem::take(&mut self.events.peer_closed).then_some(ConnEvent::PeerClosed)
     }
 
-    /// The time at which [`Connection::handle_timeout`] is due, to be asked for after every `handle_` call.
+    /// The time at which [`Connection::handle_timeout`] is due, to be asked for after every
+    /// `handle_` call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
         self.deadline
@@ -369,8 +374,8 @@ impl Connection {
         })
     }
 
-    /// Answers bytes that begin no record: TLS has alerts for them, and a peer that has not begun TLS gets
-    /// none, since it would not know what they are.
+    /// Answers bytes that begin no record: TLS has alerts for them, and a peer that has not begun
+    /// TLS gets none, since it would not know what they are.
     fn refuse(&mut self, now: Now, input: &[u8], error: Error, pools: &mut Pools) -> Error {
         if self.is_handshaking() && !input.first().is_some_and(|first| (20..24).contains(first)) {
             return not_tls(input);
@@ -418,7 +423,8 @@ impl Connection {
         }
     }
 
-    /// Opens the record that the partial buffer now holds whole; true where it holds data, which stays there.
+    /// Opens the record that the partial buffer now holds whole; true where it holds data, which
+    /// stays there.
     fn open_partial(&mut self, now: Now, pools: &mut Pools) -> Result<bool> {
         let Some(mut partial) = self.partial.take() else {
             return Ok(false);
@@ -515,7 +521,8 @@ fn not_tls(input: &[u8]) -> Error {
         .map(char::from)
         .collect();
     let text = format!(
-        "peer does not speak TLS: it began with \"{head}\"; connect with TLS, or to a port without it"
+        "peer does not speak TLS: it began with \"{head}\"; connect with TLS, or to a port \
+         without it"
     );
     Error::new(ErrorKind::NotTls, text)
 }

@@ -295,7 +295,8 @@ fn segments_of_every_length_arrive_whole() {
     });
 }
 
-/// A client that writes at once: its Finished and its first data share a segment, cut at every position.
+/// A client that writes at once: its Finished and its first data share a segment, cut at every
+/// position.
 #[test]
 fn data_glued_behind_the_last_flight_is_not_lost_at_any_cut() {
     each_pairing(|client, server| {

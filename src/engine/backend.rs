@@ -84,8 +84,9 @@ pub trait Backend {
     /// Ends the sending side (FIN). Only called while no send is under way.
     fn shutdown(&mut self, key: SocketKey);
 
-    /// Breaks a connected stream socket, so that its peer sees an error and not an end; only called right
-    /// before [`Backend::close`]. TCP sends a reset; a Unix socket has none and ends like any other.
+    /// Breaks a connected stream socket, so that its peer sees an error and not an end; only called
+    /// right before [`Backend::close`]. TCP sends a reset; a Unix socket has none and ends like any
+    /// other.
     fn reset(&mut self, key: SocketKey);
 
     /// Closes the socket, cancelling what is under way. The buffer of a send still comes back by

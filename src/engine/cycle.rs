@@ -42,8 +42,8 @@ impl Engine {
         result.map_err(|error| Error::io("wait for the back end", &error))
     }
 
-    /// Visits every connection that was touched, and says whether one has something to report at once. Those
-    /// stay on the list.
+    /// Visits every connection that was touched, and says whether one has something to report at
+    /// once. Those stay on the list.
     fn flush(&mut self) -> bool {
         let Self {
             dirty,

@@ -74,8 +74,8 @@ pub struct Counters {
 impl Engine {
     /// An engine on the back end that `options` choose.
     ///
-    /// An explicit choice that this machine refuses is an error; [`BackendChoice::Auto`] takes the next one and
-    /// keeps the reason for [`Engine::fallback_reason`].
+    /// An explicit choice that this machine refuses is an error; [`BackendChoice::Auto`] takes the
+    /// next one and keeps the reason for [`Engine::fallback_reason`].
     ///
     /// [`BackendChoice::Auto`]: super::BackendChoice::Auto
     pub fn new(options: &EngineOptions) -> Result<Self> {
@@ -198,7 +198,8 @@ impl Engine {
         }
     }
 
-    /// Opens a socket, connects it within `timeout`, and starts `conn` on it. `user_data` is the caller's own.
+    /// Opens a socket, connects it within `timeout`, and starts `conn` on it. `user_data` is the
+    /// caller's own.
     pub fn connect(
         &mut self,
         to: &Address,
@@ -224,7 +225,8 @@ impl Engine {
         Ok(id)
     }
 
-    /// Answers [`Event::Accepted`]: gives the socket its protocol. Nothing is received on it before.
+    /// Answers [`Event::Accepted`]: gives the socket its protocol. Nothing is received on it
+    /// before.
     pub fn start(&mut self, id: ConnId, conn: Connection, user_data: u64) {
         self.with(id, |slot, io| slot.start(conn, user_data, io));
     }
@@ -254,11 +256,11 @@ impl Engine {
         Ok(id)
     }
 
-    /// One cycle: submits what was asked for, waits once, feeds every connection that something happened to,
-    /// and reports (`events` is cleared first).
+    /// One cycle: submits what was asked for, waits once, feeds every connection that something
+    /// happened to, and reports (`events` is cleared first).
     ///
-    /// It waits for at most `timeout` (`None`: for ever) and no longer than up to the next deadline, and may
-    /// come back without an event.
+    /// It waits for at most `timeout` (`None`: for ever) and no longer than up to the next
+    /// deadline, and may come back without an event.
     pub fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<()> {
         self.cycle(timeout, events)
     }
@@ -274,14 +276,15 @@ impl Engine {
         self.with(id, |slot, io| slot.consume(len, io));
     }
 
-    /// Takes plaintext to send and says how much of it was taken: nothing while the connection is not in use,
-    /// and less than given where its queue is full.
+    /// Takes plaintext to send and says how much of it was taken: nothing while the connection is
+    /// not in use, and less than given where its queue is full.
     pub fn write(&mut self, id: ConnId, data: &[u8]) -> usize {
         self.with(id, |slot, io| slot.write(data, io))
     }
 
-    /// Moves plaintext from one connection to another until the source is empty or the sink is full. The only
-    /// copy is the one into the sink's record. A connection is not relayed to itself: nothing moves.
+    /// Moves plaintext from one connection to another until the source is empty or the sink is
+    /// full. The only copy is the one into the sink's record. A connection is not relayed to
+    /// itself: nothing moves.
     pub fn relay(&mut self, from: ConnId, to: ConnId) -> Relayed {
         let mut relayed = Relayed {
             bytes: 0,
@@ -306,20 +309,21 @@ impl Engine {
         relayed
     }
 
-    /// Whether [`Event::Readable`] is reported and bytes are received. While it is off the kernel's receive
-    /// window fills, which stops the peer. A handshake goes on regardless.
+    /// Whether [`Event::Readable`] is reported and bytes are received. While it is off the kernel's
+    /// receive window fills, which stops the peer. A handshake goes on regardless.
     pub fn set_reading(&mut self, id: ConnId, on: bool) {
         self.with(id, |slot, _| slot.set_reading(on));
     }
 
-    /// Ends this side's stream behind what is queued; the peer may still send. On a connection that is not in use
-    /// yet it ends as soon as it begins.
+    /// Ends this side's stream behind what is queued; the peer may still send. On a connection that
+    /// is not in use yet it ends as soon as it begins.
     pub fn shutdown(&mut self, id: ConnId) {
         self.with(id, Slot::shutdown);
     }
 
-    /// Ends the connection behind what is queued; what the peer still sends is dropped. It is given up where
-    /// nothing moves for [`LINGER_MS`](crate::limits::LINGER_MS), with an error where something was left.
+    /// Ends the connection behind what is queued; what the peer still sends is dropped. It is given
+    /// up where nothing moves for [`LINGER_MS`](crate::limits::LINGER_MS), with an error where
+    /// something was left.
     pub fn close(&mut self, id: ConnId) {
         self.with(id, Slot::close);
     }
@@ -354,7 +358,8 @@ impl Engine {
         self.slot(id)?.facts()
     }
 
-    /// When bytes last arrived or were last taken by the kernel; the time of the connection's making before.
+    /// When bytes last arrived or were last taken by the kernel; the time of the connection's
+    /// making before.
     pub fn last_activity(&self, id: ConnId) -> Monotonic {
         self.slot(id)
             .map_or(Monotonic::default(), |slot| slot.last_activity)

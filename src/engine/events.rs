@@ -1,8 +1,8 @@
 use super::address::PeerAddress;
 use crate::error::Error;
 
-/// One connection of an engine. An id is never used for a second connection: calls with one that is stale do
-/// nothing.
+/// One connection of an engine. An id is never used for a second connection: calls with one that is
+/// stale do nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId {
     pub(super) index: u32,
@@ -56,8 +56,8 @@ pub enum Event {
         /// Which connection.
         id: ConnId,
     },
-    /// The peer ended its side cleanly, and all it sent has been read. Reported once; this side may still
-    /// send, and the connection stays until it is closed.
+    /// The peer ended its side cleanly, and all it sent has been read. Reported once; this side may
+    /// still send, and the connection stays until it is closed.
     PeerClosed {
         /// Which connection.
         id: ConnId,
@@ -72,7 +72,8 @@ pub enum Event {
     Closed {
         /// Which connection.
         id: ConnId,
-        /// Why; nothing where it was closed or aborted by this side and all that was queued has been sent.
+        /// Why; nothing where it was closed or aborted by this side and all that was queued has
+        /// been sent.
         error: Option<Error>,
         /// How far it came.
         stage: Stage,
@@ -82,8 +83,8 @@ pub enum Event {
         /// Which listener.
         listener: ListenerId,
     },
-    /// Accepting failed for want of descriptors or memory. It is tried again when a connection closes, and
-    /// every [`ACCEPT_RETRY_MS`](crate::limits::ACCEPT_RETRY_MS).
+    /// Accepting failed for want of descriptors or memory. It is tried again when a connection
+    /// closes, and every [`ACCEPT_RETRY_MS`](crate::limits::ACCEPT_RETRY_MS).
     AcceptPaused {
         /// Which listener.
         listener: ListenerId,

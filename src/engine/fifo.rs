@@ -1,7 +1,7 @@
 use slab::Slab;
 
-/// Many queues in one memory: an empty one costs eight bytes, and nothing is allocated once the memory has
-/// grown to the most that all of them held together.
+/// Many queues in one memory: an empty one costs eight bytes, and nothing is allocated once the
+/// memory has grown to the most that all of them held together.
 pub(super) struct Fifos<T> {
     nodes: Slab<Node<T>>,
 }

@@ -9,12 +9,13 @@ use crate::error::Result;
 
 /// What one connection received and the application has not read.
 ///
-/// Records are opened one ahead of the reader: `plain` lies in the first chunk (or in the connection), and what
-/// lies behind `opened` there and in the other chunks is still as it came from the socket.
+/// Records are opened one ahead of the reader: `plain` lies in the first chunk (or in the
+/// connection), and what lies behind `opened` there and in the other chunks is still as it came
+/// from the socket.
 ///
-/// Its memory is bounded by what two cycles can bring, one that leaves something unread and one more until the
-/// receive has stopped: each brings at most the back end's receive buffers, `recv_buf_count * recv_buf_len`
-/// bytes, for all connections together.
+/// Its memory is bounded by what two cycles can bring, one that leaves something unread and one
+/// more until the receive has stopped: each brings at most the back end's receive buffers,
+/// `recv_buf_count * recv_buf_len` bytes, for all connections together.
 #[derive(Default)]
 pub(super) struct Inbox {
     chunks: Fifo,
@@ -95,8 +96,8 @@ impl Inbox {
         true
     }
 
-    /// Opens records until there is plaintext or nothing is left to open. Says how many bytes came behind the
-    /// end of the peer's stream, and were dropped.
+    /// Opens records until there is plaintext or nothing is left to open. Says how many bytes came
+    /// behind the end of the peer's stream, and were dropped.
     pub(super) fn open(&mut self, conn: &mut Connection, io: &mut Io) -> Result<usize> {
         let mut dropped = 0;
         while !self.has_plain() {
@@ -123,7 +124,8 @@ impl Inbox {
         Ok(dropped)
     }
 
-    /// Moves what is left out of the back end's memory, which is scarce and shared, into the engine's.
+    /// Moves what is left out of the back end's memory, which is scarce and shared, into the
+    /// engine's.
     pub(super) fn keep(&mut self, io: &mut Io) {
         if self.lent == 0 {
             return;

@@ -14,7 +14,8 @@ pub struct EngineOptions {
 /// What moves the bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BackendChoice {
-    /// io_uring where the kernel allows it, else epoll. The environment variable `SEALWIRE_BACKEND` (`uring` or
+    /// io_uring where the kernel allows it, else epoll. The environment variable `SEALWIRE_BACKEND`
+    /// (`uring` or
     /// `epoll`) decides in its place.
     #[default]
     Auto,
@@ -28,7 +29,8 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             backend: BackendChoice::Auto,
-            // Two full TLS records: bulk data arrives in few completions, and 256 of them are 8 MiB.
+            // Two full TLS records: bulk data arrives in few completions, and 256 of them are 8
+            // MiB.
             recv_buf_len: 32 * 1024,
             recv_buf_count: 256,
             pool_free_max: 256,

@@ -17,9 +17,10 @@ pub struct Relayed {
 pub enum RelayState {
     /// The source holds nothing more at present.
     Drained,
-    /// The sink takes nothing more at present: [`Event::Writable`](super::Event::Writable) follows (or
-    /// [`Event::Connected`](super::Event::Connected), where it was not in use yet). The source, which stays
-    /// readable, is to be switched off until then by [`Engine::set_reading`](super::Engine::set_reading).
+    /// The sink takes nothing more at present: [`Event::Writable`](super::Event::Writable) follows
+    /// (or [`Event::Connected`](super::Event::Connected), where it was not in use yet). The source,
+    /// which stays readable, is to be switched off until then by
+    /// [`Engine::set_reading`](super::Engine::set_reading).
     SinkFull,
 }
 

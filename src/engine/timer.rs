@@ -1,10 +1,11 @@
 use crate::time::Monotonic;
 
-/// The next deadline of every connection: a binary heap that knows where each connection's one entry is.
+/// The next deadline of every connection: a binary heap that knows where each connection's one
+/// entry is.
 ///
-/// An entry may be earlier than the deadline it stands for, since a deadline that moves away (the common case:
-/// activity pushes an idle timeout on) leaves its entry alone. Whoever is popped is therefore asked for its
-/// true deadline and scheduled again.
+/// An entry may be earlier than the deadline it stands for, since a deadline that moves away (the
+/// common case: activity pushes an idle timeout on) leaves its entry alone. Whoever is popped is
+/// therefore asked for its true deadline and scheduled again.
 ///
 /// Invariant: `positions[heap[i].owner] == i`; every entry is due no earlier than its parent.
 #[derive(Default)]

@@ -48,8 +48,8 @@ pub(crate) struct Shard {
     pub(crate) to_server_bytes: AtomicU64,
     /// Plaintext bytes from servers to clients.
     pub(crate) to_client_bytes: AtomicU64,
-    /// Connections that failed or were refused, by class. Off the path of bytes, hence a lock, which only
-    /// this shard's worker and reports take.
+    /// Connections that failed or were refused, by class. Off the path of bytes, hence a lock,
+    /// which only this shard's worker and reports take.
     failures: Mutex<BTreeMap<&'static str, u64>>,
 }
 

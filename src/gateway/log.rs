@@ -1,5 +1,5 @@
-//! Structured logs on stderr, written by a thread of their own: a loop that serves connections never waits
-//! for whoever reads them.
+//! Structured logs on stderr, written by a thread of their own: a loop that serves connections
+//! never waits for whoever reads them.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -61,8 +61,8 @@ impl Log {
 
 /// The text of something that a peer may have had a hand in, for a field of a log line.
 ///
-/// Both formats quote strings and escape quotes, backslashes and C0 control characters by themselves. JSON
-/// passes the rest of what a terminal may obey, which is escaped here.
+/// Both formats quote strings and escape quotes, backslashes and C0 control characters by
+/// themselves. JSON passes the rest of what a terminal may obey, which is escaped here.
 pub(crate) fn escape(value: impl fmt::Display) -> String {
     let text = value.to_string();
     if !text.chars().any(is_active) {
@@ -80,7 +80,8 @@ fn is_active(c: char) -> bool {
     matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Lines that wait to be written: some seconds of a flood of failed handshakes, at about 200 bytes each.
+/// Lines that wait to be written: some seconds of a flood of failed handshakes, at about 200 bytes
+/// each.
 const LINES_MAX: usize = 16_384;
 
 #[cfg(test)]

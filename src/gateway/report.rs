@@ -1,4 +1,5 @@
-//! The log lines of connections. Their messages and field names are an interface: see docs/gateway.md.
+//! The log lines of connections. Their messages and field names are an interface: see
+//! docs/gateway.md.
 
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ pub(super) fn closed(session: &Session) {
     tracing::debug!(peer = %session.peer, route, "session closed");
 }
 
-/// A connection ended before its handshake was complete: the client's fault is its own business, the
-/// server's is the operator's.
+/// A connection ended before its handshake was complete: the client's fault is its own business,
+/// the server's is the operator's.
 pub(super) fn handshake_failed(session: &Session, side: Side, error: &Error) {
     let peer = session.peer;
     let route = &*session.state.route.name;
@@ -67,8 +68,8 @@ pub(super) fn server_unreachable(session: &Session, error: &Error) {
     tracing::warn!(%peer, route, server, %class, reason, %stage, "server unreachable");
 }
 
-/// Reports of refused connections, at most one per [`REFUSAL_REPORT_INTERVAL`]: whoever floods a gateway that
-/// is full must not flood its log as well.
+/// Reports of refused connections, at most one per [`REFUSAL_REPORT_INTERVAL`]: whoever floods a
+/// gateway that is full must not flood its log as well.
 #[derive(Default)]
 pub(super) struct Refusals {
     reported_at: Option<Monotonic>,

@@ -1,5 +1,5 @@
-//! Names of servers, resolved off the loop: threads ask the system's resolver, each worker keeps what it
-//! learnt.
+//! Names of servers, resolved off the loop: threads ask the system's resolver, each worker keeps
+//! what it learnt.
 
 use std::collections::HashMap;
 use std::io;
@@ -112,8 +112,9 @@ impl Names {
         }
     }
 
-    /// The addresses of a name where they are known; otherwise an answer is on its way, to be given to
-    /// [`Names::learn`]. Addresses that have become old are still given out while new ones are asked for.
+    /// The addresses of a name where they are known; otherwise an answer is on its way, to be given
+    /// to [`Names::learn`]. Addresses that have become old are still given out while new ones are
+    /// asked for.
     pub(crate) fn lookup(
         &mut self,
         name: &HostPort,
@@ -127,7 +128,8 @@ impl Names {
         match addresses {
             Some((addresses, at)) if now.since(at) < REFRESH_AFTER => Ok(Some(addresses)),
             Some((addresses, _)) => {
-                // Where the resolver is too busy, the old addresses serve until the next connection.
+                // Where the resolver is too busy, the old addresses serve until the next
+                // connection.
                 let _ = self.ask(name, reply);
                 Ok(Some(addresses))
             }
@@ -135,8 +137,8 @@ impl Names {
         }
     }
 
-    /// Asks for a name whose addresses all failed. Returns false where they are so fresh that the answer
-    /// would be the same.
+    /// Asks for a name whose addresses all failed. Returns false where they are so fresh that the
+    /// answer would be the same.
     pub(crate) fn refresh(
         &mut self,
         name: &HostPort,
@@ -207,6 +209,9 @@ mod tests {
         Monotonic::from_ns(s * 1_000_000_000)
     }
 
+    /// For threads of the resolver, which answer at once.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     struct Asker {
         names: Names,
         replies: Sender<Answer>,
@@ -234,7 +239,7 @@ mod tests {
         }
 
         fn learn(&mut self, now_s: u64) -> Answer {
-            let answer = self.answers.recv().unwrap();
+            let answer = self.answers.recv_timeout(PATIENCE).unwrap();
             self.names.learn(&answer, at_s(now_s));
             answer
         }

@@ -116,18 +116,20 @@ impl Targets {
     }
 }
 
-/// What an engine keeps for each connection: the key of its session and its side.
+/// What an engine keeps for each connection: the key of its session and its side. Never zero, which
+/// is what a connection has that was refused and belongs to no session.
 pub(super) fn to_user_data(key: usize, side: Side) -> u64 {
-    (key as u64) << 1 | u64::from(side == Side::Server)
+    (key as u64 + 1) << 1 | u64::from(side == Side::Server)
 }
 
 /// The inverse of [`to_user_data`].
-pub(super) fn from_user_data(user_data: u64) -> (usize, Side) {
+pub(super) fn from_user_data(user_data: u64) -> Option<(usize, Side)> {
     let side = match user_data & 1 {
         0 => Side::Client,
         _ => Side::Server,
     };
-    ((user_data >> 1) as usize, side)
+    let key = (user_data >> 1).checked_sub(1)?;
+    Some((key as usize, side))
 }
 
 #[cfg(test)]
@@ -156,9 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn user_data_goes_there_and_back() {
-        for side in [Side::Client, Side::Server] {
-            assert_eq!(from_user_data(to_user_data(12_345, side)), (12_345, side));
+    fn user_data_goes_there_and_back_and_zero_is_nobody() {
+        for key in [0, 12_345] {
+            for side in [Side::Client, Side::Server] {
+                assert_eq!(from_user_data(to_user_data(key, side)), Some((key, side)));
+            }
         }
+        assert_eq!(from_user_data(0), None);
     }
 }

@@ -14,7 +14,7 @@ use super::machine;
 use super::resolver::{Resolver, system_lookup};
 use super::service::Service;
 use super::worker::{Bound, Mailbox, Message, Worker};
-use crate::engine::{Address, Counters, EngineOptions};
+use crate::engine::{Address, Counters, Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Runs a gateway by `plan` until signals have ended it. `load` gives the next plan on SIGHUP.
@@ -353,21 +353,22 @@ fn work(
     open: Arc<Gauge>,
     mut farewell: Farewell,
 ) {
-    let outcome = Worker::new(index, options, bounded(MESSAGES_MAX), resolver, open).and_then(
-        |(mut worker, mailbox)| {
-            let started = Notice::Started(Started {
-                worker: index,
-                mailbox,
-                backend: worker.engine().describe(),
-                fallback_reason: worker.engine().fallback_reason().map(str::to_owned),
-            });
-            // Where the supervisor has given up there is nothing to serve, and no message will come.
-            match farewell.notices.send(started) {
-                Ok(()) => worker.run(),
-                Err(_) => Ok(Counters::default()),
-            }
-        },
-    );
+    let outcome = Engine::new(options).and_then(|engine| {
+        let backend = engine.describe();
+        let fallback_reason = engine.fallback_reason().map(str::to_owned);
+        let (mut worker, mailbox) = Worker::new(index, engine, resolver, open);
+        let started = Notice::Started(Started {
+            worker: index,
+            mailbox,
+            backend,
+            fallback_reason,
+        });
+        // Where the supervisor has given up there is nothing to serve, and no message will come.
+        match farewell.notices.send(started) {
+            Ok(()) => worker.run(),
+            Err(_) => Ok(Counters::default()),
+        }
+    });
     farewell.outcome = Some(outcome);
 }
 
@@ -385,8 +386,8 @@ fn watch_signals(notices: Sender<Notice>) -> Result<()> {
     thread.map(drop).map_err(failed)
 }
 
-/// An error where somebody else listens on `address`. The workers share their ports (SO_REUSEPORT), and so
-/// could a second gateway that was started by mistake.
+/// An error where somebody else listens on `address`. The workers share their ports (SO_REUSEPORT),
+/// and so could a second gateway that was started by mistake.
 fn check_free(address: &Address) -> Result<()> {
     let Address::Ip(ip) = address else {
         return Ok(());
@@ -455,10 +456,8 @@ fn interrupted() -> Error {
 /// How often lost log lines are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Messages on their way to one worker: answers of the resolver, for the most part.
-const MESSAGES_MAX: usize = 1_024;
-
-/// Time before the expiry of a certificate from which on every start and reload warns: two working weeks.
+/// Time before the expiry of a certificate from which on every start and reload warns: two working
+/// weeks.
 const EXPIRY_WARNING_S: u64 = 14 * DAY_S;
 
 const DAY_S: u64 = 86_400;

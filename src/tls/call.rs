@@ -1,7 +1,7 @@
 //! What rustls' callbacks cannot be given or give back by their arguments.
 //!
-//! A configuration is shared by connections on several threads, while time belongs to one call and a refused
-//! certificate to one connection. Both live here, for the length of one call into rustls.
+//! A configuration is shared by connections on several threads, while time belongs to one call and
+//! a refused certificate to one connection. Both live here, for the length of one call into rustls.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -25,12 +25,16 @@ pub(super) fn begin(now: Now) {
     SERVER_NAME.set(None);
 }
 
+<<<<<<< HEAD
 /// The time of this call, in seconds since 1970-01-01 UTC.
 pub(super) fn wall_s() -> u64 {
     WALL_S.get()
 }
 
 /// Notes why a certificate was refused, in words that rustls' own error has no room for.
+=======
+/// Notes why a handshake is going to be refused, in words that rustls' own error has no room for.
+>>>>>>> main
 pub(super) fn refuse(error: Error) {
     REFUSAL.set(Some(error));
 }

@@ -49,7 +49,8 @@ pub struct ClientOptions {
     pub identity: Option<Arc<Identity>>,
     /// The oldest version that is spoken.
     pub min_version: Version,
-    /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all safe ones.
+    /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all
+    /// safe ones.
     pub suites: Vec<String>,
     /// The record path.
     pub records: RecordPath,
@@ -360,7 +361,20 @@ impl ResolvesServerCert for OneIdentity {
         if let Some(name) = hello.server_name() {
             call::note_server_name(name);
         }
-        Some(Arc::clone(self.identity.certified()))
+        let certified = self.identity.certified();
+        if certified
+            .key
+            .choose_scheme(hello.signature_schemes())
+            .is_none()
+        {
+            // rustls ends such a TLS 1.2 handshake with an error that does not say whose fault it
+            // is.
+            call::refuse(Error::new(
+                ErrorKind::TlsIncompatible,
+                "client shares no signature scheme with the key of this end's certificate",
+            ));
+        }
+        Some(Arc::clone(certified))
     }
 }
 

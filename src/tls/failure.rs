@@ -38,7 +38,9 @@ pub(super) fn describe(error: rustls::Error, peer: Peer) -> Error {
         rustls::Error::PeerIncompatible(reason) => {
             Error::new(ErrorKind::TlsIncompatible, incompatible(&reason, who))
         }
-        rustls::Error::General(text) => Error::new(ErrorKind::Internal, text),
+        rustls::Error::General(text) => {
+            call::take_refusal().unwrap_or_else(|| Error::new(ErrorKind::Internal, text))
+        }
         rustls::Error::FailedToGetRandomBytes
         | rustls::Error::FailedToGetCurrentTime
         | rustls::Error::HandshakeNotComplete

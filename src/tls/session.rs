@@ -1,8 +1,8 @@
 //! rustls connections: the handshake, and the record path that leaves records to rustls.
 //!
-//! This is the only file that names rustls' connection types. rustls is fed one record at a time, so that when
-//! the handshake ends nothing behind it has been touched: the rest of the input still is as it arrived, and
-//! either record path can take over.
+//! This is the only file that names rustls' connection types. rustls is fed one record at a time,
+//! so that when the handshake ends nothing behind it has been touched: the rest of the input still
+//! is as it arrived, and either record path can take over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,8 +81,8 @@ impl Handshake {
         }
     }
 
-    /// Feeds one whole record, or nothing for a client to begin. What is to be sent is queued, also where the
-    /// result is an error: the alert.
+    /// Feeds one whole record, or nothing for a client to begin. What is to be sent is queued, also
+    /// where the result is an error: the alert.
     pub(crate) fn advance(
         &mut self,
         now: Now,
@@ -183,14 +183,15 @@ trait Unbuffered: Send {
 
 /// What one record did to a connection.
 struct Driven {
-    /// Bytes at the front of the input that rustls has let go of. It must be given the others again.
+    /// Bytes at the front of the input that rustls has let go of. It must be given the others
+    /// again.
     discard: usize,
     peer_closed: bool,
     result: Result<(), rustls::Error>,
 }
 
-/// Drives rustls until it needs another record, or until the handshake has ended: what follows it belongs to the
-/// record path. Data goes to `plain`; the alert of an error is queued.
+/// Drives rustls until it needs another record, or until the handshake has ended: what follows it
+/// belongs to the record path. Data goes to `plain`; the alert of an error is queued.
 fn drive<C: Unbuffered>(
     conn: &mut C,
     input: &mut [u8],
@@ -225,8 +226,8 @@ fn drive<C: Unbuffered>(
                 driven.peer_closed = true;
                 true
             }
-            // rustls does not remember a fatal error: asked again it gives the alert, and asked once more it
-            // would read on.
+            // rustls does not remember a fatal error: asked again it gives the alert, and asked
+            // once more it would read on.
             Err(error) if driven.result.is_ok() => {
                 driven.result = Err(error);
                 conn.common().wants_write()
@@ -316,16 +317,18 @@ impl Rustls {
     }
 }
 
-/// The record path that leaves records to rustls: the conservative choice, and the other path's oracle.
+/// The record path that leaves records to rustls: the conservative choice, and the other path's
+/// oracle.
 ///
-/// A KeyUpdate that the peer requests is answered in front of the next data that is sent, which is when
-/// RFC 8446 section 4.6.3 demands it.
+/// A KeyUpdate that the peer requests is answered in front of the next data that is sent, which is
+/// when RFC 8446 section 4.6.3 demands it.
 struct RustlsRecords<C> {
     rustls: Box<C>,
     /// Bytes that rustls has begun to read and not let go of.
     carry: Vec<u8>,
     plain: Vec<u8>,
     gathered: Vec<u8>,
+    refresh_is_due: bool,
 }
 
 impl<C: Unbuffered> RustlsRecords<C> {
@@ -335,6 +338,7 @@ impl<C: Unbuffered> RustlsRecords<C> {
             carry: Vec::new(),
             plain: Vec::new(),
             gathered: Vec::new(),
+            refresh_is_due: false,
         }
     }
 
@@ -372,6 +376,22 @@ impl<C: Unbuffered> RustlsRecords<C> {
         gathered.clear();
         self.gathered = gathered;
         result
+    }
+
+    /// Replaces the sending key where that is due. While the peer is in the middle of a handshake
+    /// message rustls would take it for the peer's fault, and it waits.
+    fn refresh_if_due(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
+        if !self.refresh_is_due || !self.carry.is_empty() {
+            return Ok(());
+        }
+        self.refresh_is_due = false;
+        let peer = self.rustls.peer();
+        self.with_traffic(out, pool, |traffic, _, _| {
+            traffic
+                .refresh_traffic_keys()
+                .map_err(|error| failure::describe(error, peer))
+        })?;
+        self.with_traffic(out, pool, |_, _, _| Ok(()))
     }
 }
 
@@ -429,10 +449,8 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn seal(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        self.encrypt_gathered(out, pool)
+        self.encrypt_gathered(out, pool)?;
+        self.refresh_if_due(out, pool)
     }
 
     fn gathered(&self) -> usize {
@@ -449,17 +467,9 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn refresh(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
-        self.encrypt_gathered(out, pool)?;
-        if self.rustls.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-            return Ok(());
-        }
-        let peer = self.rustls.peer();
-        self.with_traffic(out, pool, |traffic, _, _| {
-            traffic
-                .refresh_traffic_keys()
-                .map_err(|error| failure::describe(error, peer))
-        })?;
-        self.with_traffic(out, pool, |_, _, _| Ok(()))
+        self.refresh_is_due =
+            self.rustls.common().protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        self.seal(out, pool)
     }
 }
 
@@ -473,7 +483,8 @@ fn seal_chunk<Data>(
     queue_sized(out, pool, len, |spare| traffic.encrypt(chunk, spare))
 }
 
-/// Queues what `seal` writes, with more memory where `len` bytes were not enough: a KeyUpdate may come first.
+/// Queues what `seal` writes, with more memory where `len` bytes were not enough: a KeyUpdate may
+/// come first.
 fn queue_sized(
     out: &mut SendQueue,
     pool: &mut BufPool,

@@ -30,8 +30,8 @@ pub(super) fn group_name(group: NamedGroup) -> &'static str {
     group.as_str().unwrap_or("")
 }
 
-/// The suites of these names in their order; all suites where there are none. At least one of them must be
-/// of a version that is spoken.
+/// The suites of these names in their order; all suites where there are none. At least one of them
+/// must be of a version that is spoken.
 pub(super) fn select(names: &[String], min_version: Version) -> Result<Vec<SupportedCipherSuite>> {
     if names.is_empty() {
         return Ok(in_default_order());
@@ -63,7 +63,8 @@ fn find(name: &str) -> Result<SupportedCipherSuite> {
         })
 }
 
-/// AES-128-GCM first where the processor has AES instructions, ChaCha20-Poly1305 first where it has none.
+/// AES-128-GCM first where the processor has AES instructions, ChaCha20-Poly1305 first where it has
+/// none.
 fn in_default_order() -> Vec<SupportedCipherSuite> {
     let chacha_first = !has_aes();
     let mut suites: Vec<_> = SUITES.iter().collect();

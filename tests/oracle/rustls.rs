@@ -7,7 +7,7 @@ use ::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use ::rustls::pki_types::pem::PemObject;
 use ::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use ::rustls::server::WebPkiClientVerifier;
-use ::rustls::{AlertDescription, HandshakeKind, RootCertStore};
+use ::rustls::{AlertDescription, HandshakeKind, RootCertStore, SignatureScheme};
 use sealwire::conn::ConnEvent;
 use sealwire::error::{CertificateFault, ErrorKind};
 use sealwire::tls::{ClientAuth, ClientConfig, RecordPath, ServerConfig, Version};
@@ -47,10 +47,10 @@ impl Setup {
     /// One suite for each version.
     fn each_version(mut check: impl FnMut(Self)) {
         Self::each(|setup| {
-            if setup.suite.contains("AES128") || setup.suite.contains("AES_128") {
-                if setup.kind == Kind::Ecdsa {
-                    check(setup);
-                }
+            if (setup.suite.contains("AES128") || setup.suite.contains("AES_128"))
+                && setup.kind == Kind::Ecdsa
+            {
+                check(setup);
             }
         });
     }
@@ -202,7 +202,8 @@ impl Peer {
 struct Duo {
     ours: End,
     peer: Peer,
-    /// Where the stream towards us is cut, in bytes from its beginning, and how much of it has passed.
+    /// Where the stream towards us is cut, in bytes from its beginning, and how much of it has
+    /// passed.
     cut: usize,
     passed: usize,
 }
@@ -221,7 +222,8 @@ impl Duo {
         while self.turn(usize::MAX) {}
     }
 
-    /// Moves what both ends have to send, ours in segments of `segment_len`. False where that was nothing.
+    /// Moves what both ends have to send, ours in segments of `segment_len`. False where that was
+    /// nothing.
     fn turn(&mut self, segment_len: usize) -> bool {
         let to_peer = self.ours.take_output().unwrap();
         self.peer.feed(&to_peer).unwrap();
@@ -262,8 +264,8 @@ fn data_passes_both_ways_on_every_suite() {
     });
 }
 
-/// The peer's data is glued behind its Finished (a TLS 1.3 server's even comes before ours), then a KeyUpdate,
-/// then close_notify: every byte of this stream is the first of a segment once.
+/// The peer's data is glued behind its Finished (a TLS 1.3 server's even comes before ours), then a
+/// KeyUpdate, then close_notify: every byte of this stream is the first of a segment once.
 #[test]
 fn a_stream_is_cut_at_every_byte() {
     Setup::each_version(|setup| {
@@ -446,7 +448,8 @@ fn clients_present_what_we_ask_for() {
                 ClientAuth::Required(roots()),
             ];
             for (index, auth) in auths.into_iter().enumerate() {
-                for (presented, who) in [(None, 0), (Some(&PKI.client), 1), (Some(&PKI.stranger), 2)]
+                for (presented, who) in
+                    [(None, 0), (Some(&PKI.client), 1), (Some(&PKI.stranger), 2)]
                 {
                     let mut options = server_options(records, Kind::Ecdsa);
                     options.client_auth = auth.clone();
@@ -524,6 +527,29 @@ fn servers_that_nobody_trusts_are_refused_and_told() {
                 theirs,
                 Some(::rustls::Error::AlertReceived(AlertDescription::UnknownCA))
             );
+        }
+    }
+}
+
+/// A client that verifies signatures of no scheme that a P-256 key can make: a class of its own, no
+/// defect.
+#[test]
+fn clients_without_a_scheme_for_our_key_are_incompatible() {
+    for records in PATHS {
+        for version in [&::rustls::version::TLS12, &::rustls::version::TLS13] {
+            let mut provider = CryptoProvider::clone(&provider());
+            let algorithms = &mut provider.signature_verification_algorithms;
+            let only_p384 = algorithms.mapping.iter().copied();
+            let only_p384 = only_p384.filter(|(s, _)| *s == SignatureScheme::ECDSA_NISTP384_SHA384);
+            algorithms.mapping = only_p384.collect::<Vec<_>>().leak();
+            let config = ::rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(store())
+                .with_no_client_auth();
+            let ours = End::server(&server_options(records, Kind::Ecdsa));
+            let mut duo = Duo::new(ours, Peer::client_of(&Arc::new(config)));
+            assert_eq!(outcome(&mut duo).0, Some(ErrorKind::TlsIncompatible));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A peer that seals what it is told to, right or wrong: its record layer and key schedule are its own, only the
-//! handshake is rustls'.
+//! A peer that seals what it is told to, right or wrong: its record layer and key schedule are its
+//! own, only the handshake is rustls'.
 
 use std::sync::{Arc, Mutex};
 

@@ -20,7 +20,8 @@ pub(super) struct GatewayProcess {
 }
 
 impl GatewayProcess {
-    /// Starts a gateway before `upstream` with the certificates in `dir`, and waits until it listens.
+    /// Starts a gateway before `upstream` with the certificates in `dir`, and waits until it
+    /// listens.
     pub(super) fn start(dir: &Path, upstream: SocketAddr) -> Result<Self> {
         let config = dir.join("demo.toml");
         fs::write(&config, configuration(upstream))
@@ -157,8 +158,13 @@ server = {{ address = "{upstream}", tls = "off" }}
 name = "tls"
 protocol = "tcp"
 listen = ["127.0.0.2:0"]
-client = {{ tls = "required", cert = "server-cert.pem", key = "server-key.pem", min_version = "1.3" }}
 server = {{ address = "{upstream}", tls = "off" }}
+
+[route.client]
+tls = "required"
+cert = "server-cert.pem"
+key = "server-key.pem"
+min_version = "1.3"
 "#
     )
 }

@@ -30,7 +30,8 @@ use crate::tls::{ClientConfig, ClientOptions, Pem, RecordPath, Roots, Verify, Ve
 #[command(after_help = EXAMPLE)]
 pub(super) struct Demo {
     /// Measure for this many seconds
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
     /// Leave the gateway running afterwards, until Ctrl-C
     #[arg(long)]

@@ -137,7 +137,12 @@ impl Report {
             "aes": self.aes,
             "request_len": REQUEST_LEN,
             "legs": legs,
-            "ratio": { "p50": ratio(50.0), "p90": ratio(90.0), "p99": ratio(99.0), "p99.9": ratio(99.9) },
+            "ratio": {
+                "p50": ratio(50.0),
+                "p90": ratio(90.0),
+                "p99": ratio(99.0),
+                "p99.9": ratio(99.9),
+            },
         });
         format!("{report:#}")
     }
@@ -179,12 +184,8 @@ fn buckets(legs: &[Leg; 2]) -> Vec<String> {
             let count = leg.latency_ns.count_between(from, to - 1);
             count as f64 / leg.latency_ns.len().max(1) as f64
         });
-        lines.push(format!(
-            "{:>9.1} µs   {}  {}",
-            us(from),
-            bar(plain),
-            bar(tls)
-        ));
+        let line = format!("{:>9.1} µs   {}  {}", us(from), bar(plain), bar(tls));
+        lines.push(line.trim_end().to_owned());
         from = to;
     }
     lines

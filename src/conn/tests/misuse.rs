@@ -1,22 +1,19 @@
 //! Calls out of order, calls with nothing in them, and what must still hold after an error.
 
-use rustls::crypto::cipher::{AeadKey, Iv};
-
 use super::*;
 use crate::conn::Layer;
 use crate::limits;
-use crate::tls::record::{InPlaceRecords, Protocol, TrafficKeys};
+use crate::tls::record::tests::keys;
+use crate::tls::record::{InPlaceRecords, Protocol};
 
 /// A TLS 1.2 connection on AES-GCM that may seal `left` records more.
 fn nearly_spent(left: u64) -> End {
-    let keys = || {
-        let secrets = rustls::ConnectionTrafficSecrets::Aes256Gcm {
-            key: AeadKey::from([7; 32]),
-            iv: Iv::new([7; 12]),
-        };
-        TrafficKeys::new(Protocol::Tls12, (limits::GCM_RECORDS_MAX - left, secrets)).unwrap()
+    let worn = || {
+        let mut keys = keys(Protocol::Tls12, 7);
+        keys.set_sequence(limits::GCM_RECORDS_MAX - left);
+        keys
     };
-    let records = InPlaceRecords::tls12(keys(), keys(), true);
+    let records = InPlaceRecords::tls12(worn(), worn(), true);
     let conn = Connection::new(Layer::Established(Box::new(records)), None);
     End::new(conn, Pools::new(4))
 }
@@ -111,8 +108,8 @@ fn a_spent_key_still_closes() {
     assert_eq!(end.take_output().unwrap().len(), 5_029 + 31);
 }
 
-/// A connection may move to another thread once it is established, and a ticket may come much later: what
-/// rustls makes of it must not depend on the last handshake of that thread.
+/// A connection may move to another thread once it is established, and a ticket may come much
+/// later: what rustls makes of it must not depend on the last handshake of that thread.
 #[test]
 fn a_ticket_is_dated_by_the_call_that_brings_it() {
     for path in PATHS {

@@ -111,7 +111,8 @@ impl Links {
         self.ends[other].is_ended = true;
     }
 
-    /// Breaks one end, as a reset from the other does; where `is_lossy` it takes what was not read with it.
+    /// Breaks one end, as a reset from the other does; where `is_lossy` it takes what was not read
+    /// with it.
     pub(super) fn reset(&mut self, end: usize, is_lossy: bool) {
         let end = &mut self.ends[end];
         end.is_reset = true;

@@ -1,7 +1,9 @@
-//! The back end of tests: a network in memory that does everything a kernel may do, at the worst time.
+//! The back end of tests: a network in memory that does everything a kernel may do, at the worst
+//! time.
 //!
-//! Time is virtual and jumps to the next thing that happens; one seed always gives the same run. What breaks
-//! the order stated in [`backend`](super::backend) panics, so that every run is also a test of the caller.
+//! Time is virtual and jumps to the next thing that happens; one seed always gives the same run.
+//! What breaks the order stated in [`backend`](super::backend) panics, so that every run is also a
+//! test of the caller.
 
 mod link;
 mod peer;
@@ -143,7 +145,8 @@ impl Sim {
         Some(SimPeer::new(Rc::clone(&self.world), end))
     }
 
-    /// Lets the back end connect to `address`, where scripted peers take the other end by [`Sim::accept`].
+    /// Lets the back end connect to `address`, where scripted peers take the other end by
+    /// [`Sim::accept`].
     pub fn listen(&self, address: &Address) {
         self.world.borrow_mut().listen_peer(address);
     }

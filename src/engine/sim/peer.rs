@@ -3,7 +3,8 @@ use std::rc::Rc;
 
 use super::world::World;
 
-/// The other end of a connection, moved by a test. What it does is done at once; dropping it closes it.
+/// The other end of a connection, moved by a test. What it does is done at once; dropping it closes
+/// it.
 pub struct SimPeer {
     world: Rc<RefCell<World>>,
     end: usize,

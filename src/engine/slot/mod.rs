@@ -18,9 +18,9 @@ use crate::tls::Facts;
 
 /// One connection of an engine: its socket's state, and what it has to report.
 ///
-/// Completions only take note ([`Slot::handle_received`] and its like); [`Slot::advance`] then feeds the
-/// protocol and reports, and [`Slot::flush`], at the start of the next cycle, asks the back end for what is
-/// to be done.
+/// Completions only take note ([`Slot::handle_received`] and its like); [`Slot::advance`] then
+/// feeds the protocol and reports, and [`Slot::flush`], at the start of the next cycle, asks the
+/// back end for what is to be done.
 pub(super) struct Slot {
     pub(super) id: ConnId,
     pub(super) peer: PeerAddress,
@@ -247,7 +247,8 @@ impl Slot {
         waiting + unsent + self.in_flight.unwrap_or(0)
     }
 
-    /// An error of the protocol, which ends the connection: its last words are sent, the rest is dropped.
+    /// An error of the protocol, which ends the connection: its last words are sent, the rest is
+    /// dropped.
     pub(super) fn fail(&mut self, error: Error, io: &mut Io) {
         // A broken socket says less than the alert that was found in its last bytes.
         self.error = Some(error);
@@ -411,7 +412,8 @@ impl Slot {
         }
     }
 
-    /// An error of sealing. What was sealed before still leaves; a second one says that nothing more will.
+    /// An error of sealing. What was sealed before still leaves; a second one says that nothing
+    /// more will.
     fn handle_worn_out(&mut self, error: Error, io: &mut Io) {
         if self.life == Life::Closing {
             self.output = Output::Broken;
@@ -474,7 +476,7 @@ impl Slot {
     }
 
     fn is_writable_due(&self) -> bool {
-        false
+        self.is_writable_wanted
             && self.life == Life::Open
             && self.output == Output::Open
             && self

@@ -1,7 +1,7 @@
 //! The back end on io_uring.
 //!
 //! The only place of the engine with unsafe code. What the kernel may touch is owned by
-//! [`UringBackend`] until its last completion: receive buffers by [`BufRing`], the buffer of a send
+//! [`UringBackend`] until its last completion: receive buffers by `BufRing`, the buffer of a send
 //! and the address of a connect by their socket. `user_data` is an operation and a key, never a
 //! pointer.
 #![allow(unsafe_code)]
@@ -358,8 +358,8 @@ impl Backend for UringBackend {
     }
 
     fn reset(&mut self, key: SocketKey) {
-        // Connecting a socket to no address (AF_UNSPEC) breaks its connection, connect(2): a registered file
-        // has no descriptor on which SO_LINGER could be set.
+        // Connecting a socket to no address (AF_UNSPEC) breaks its connection, connect(2): a
+        // registered file has no descriptor on which SO_LINGER could be set.
         let fd = self.socket_mut(key).fd();
         let entry = opcode::Connect::new(fd, (&raw const NOWHERE).cast(), NOWHERE_LEN).build();
         self.submit(key, op::RESET, entry);

@@ -176,7 +176,7 @@ impl<'a> Section<'a> {
         key: &str,
         title: &'static str,
         keys: &[&str],
-    ) -> Result<Option<Section<'a>>> {
+    ) -> Result<Option<Self>> {
         let Some(value) = self.table.get(key) else {
             return Ok(None);
         };
@@ -193,7 +193,7 @@ impl<'a> Section<'a> {
         key: &str,
         title: &'static str,
         keys: &[&str],
-    ) -> Result<Vec<Section<'a>>> {
+    ) -> Result<Vec<Self>> {
         let Some(value) = self.table.get(key) else {
             return Ok(Vec::new());
         };
@@ -253,6 +253,6 @@ fn line_of(text: &str, span: Range<usize>) -> usize {
     1 + before.filter(|byte| **byte == b'\n').count()
 }
 
-/// Likeness (0 to 1) from which on a known key is suggested for an unknown one: below it, suggestions of
-/// unrelated words begin.
+/// Likeness (0 to 1) from which on a known key is suggested for an unknown one: below it,
+/// suggestions of unrelated words begin.
 const LIKENESS_MIN: f64 = 0.8;

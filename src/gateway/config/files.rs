@@ -10,7 +10,8 @@ use super::document::Given;
 use crate::error::Result;
 use crate::tls::{Identity, Pem, Roots};
 
-/// The PEM files of one configuration, each read once, so that two routes never see two states of one file.
+/// The PEM files of one configuration, each read once, so that two routes never see two states of
+/// one file.
 pub(super) struct Files {
     base: PathBuf,
     texts: HashMap<PathBuf, Zeroizing<Vec<u8>>>,
@@ -88,6 +89,6 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Bytes of a configuration or PEM file: the largest bundles of authorities have a quarter of this, and a
-/// device or pipe given by mistake ends here.
+/// Bytes of a configuration or PEM file: the largest bundles of authorities have a quarter of this,
+/// and a device or pipe given by mistake ends here.
 const FILE_LEN_MAX: u64 = 1 << 20;

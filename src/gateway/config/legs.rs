@@ -30,9 +30,9 @@ pub(super) fn check_combination(client: &LegSource, server: &LegSource) -> Resul
     let place = server.tls.as_ref().map_or(&server.place, |tls| &tls.place);
     let word = server.tls.as_ref().map_or("verify-full", |tls| &tls.value);
     Err(place.error(format!(
-        "tls = \"{word}\" in [route.server] cannot go with tls = \"passthrough\" in [route.client]: \
-         the client's TLS ends at the server, and the gateway cannot verify what it does not open; \
-         say tls = \"off\" in [route.server]"
+        "tls = \"{word}\" in [route.server] cannot go with tls = \"passthrough\" in \
+         [route.client]: the client's TLS ends at the server, and the gateway cannot verify what \
+         it does not open; say tls = \"off\" in [route.server]"
     )))
 }
 

@@ -32,7 +32,8 @@ pub(crate) fn load(path: &Path) -> Result<Arc<Plan>> {
     build::build(&Source::parse(path, &text)?, base)
 }
 
-/// Judges a configuration that did not come from a file; relative paths are relative to the working directory.
+/// Judges a configuration that did not come from a file; relative paths are relative to the working
+/// directory.
 pub(crate) fn assemble(source: &Source) -> Result<Arc<Plan>> {
     build::build(source, Path::new(""))
 }

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +25,8 @@ pub(crate) struct Settings {
     pub(crate) backend: BackendChoice,
     /// The record path of every TLS connection.
     pub(crate) records: RecordPath,
-    /// Open connections of clients, all routes together; 0: as many as the limit of descriptors allows.
+    /// Open connections of clients, all routes together; 0: as many as the limit of descriptors
+    /// allows.
     pub(crate) connections_max: usize,
     /// How long sessions may go on after the first SIGTERM; `None`: until they end.
     pub(crate) drain_timeout: Option<Duration>,
@@ -174,7 +174,7 @@ impl ServerAddress {
     /// The name that a server at this address has by itself.
     pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
         match self {
-            Self::Fixed(Address::Ip(address)) => Some(IpAddr::from(address.ip()).into()),
+            Self::Fixed(Address::Ip(address)) => Some(address.ip().into()),
             Self::Fixed(Address::Unix(_)) => None,
             Self::Named(name) => ServerName::try_from(name.host.to_string()).ok(),
         }

@@ -247,8 +247,8 @@ fn passthrough_goes_with_an_open_server_side_only() {
     let passthrough = format!("[route.client]\ntls = \"passthrough\"\n{server}");
     plan_of(&route(&format!("{passthrough}tls = \"off\"\n")));
     let reason = "cannot go with tls = \"passthrough\" in [route.client]: the client's TLS ends at \
-                  the server, and the gateway cannot verify what it does not open; say tls = \"off\" \
-                  in [route.server]";
+                  the server, and the gateway cannot verify what it does not open; say \
+                  tls = \"off\" in [route.server]";
     for mode in ["verify-ca", "verify-full"] {
         assert_eq!(
             error_of(&route(&format!("{passthrough}tls = \"{mode}\"\n"))),
@@ -435,7 +435,8 @@ fn a_unix_socket_has_no_name_of_its_own() {
     let text = two_sided(OFF, CA).replace("db.example:1", "unix:/run/db.sock");
     assert_eq!(
         load_in(&dir, &text).unwrap_err().to_string(),
-        "gateway.toml:7: tls = \"verify-full\" needs server_name, since the path of a socket is none"
+        "gateway.toml:7: tls = \"verify-full\" needs server_name, since the path of a socket is \
+         none"
     );
     let named = text.replace(CA, &format!("{CA}\nserver_name = \"db.example\""));
     load_in(&dir, &named).unwrap();

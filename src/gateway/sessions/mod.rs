@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The sessions of one worker.
 ///
-/// A session is made by [`Sessions::accepted`], goes through the phases of [`Phase`] as events come, and is
-/// gone when both of its connections are closed.
+/// A session is made by [`Sessions::accepted`], goes through the phases of [`Phase`] as events
+/// come, and is gone when both of its connections are closed.
 pub(super) struct Sessions {
     worker: usize,
     slab: Slab<Session>,
@@ -92,33 +92,32 @@ impl Sessions {
         engine.start(id, conn, to_user_data(key, Side::Client));
     }
 
-    /// Takes an event of a connection.
+    /// Takes an event of a connection. One that was refused belongs to no session; its end says
+    /// nothing.
     pub(super) fn handle(&mut self, engine: &mut Engine, event: Event) {
+        let find = |id| from_user_data(engine.user_data(id)).map(|(key, side)| (key, side, id));
+        let found = match &event {
+            Event::Connected { id }
+            | Event::Readable { id }
+            | Event::Writable { id }
+            | Event::PeerClosed { id }
+            | Event::Timer { id }
+            | Event::Closed { id, .. } => find(*id),
+            _ => None,
+        };
+        let Some((key, side, id)) = found else {
+            return;
+        };
         match event {
-            Event::Connected { id } => match self.find(engine, id) {
-                (key, Side::Client) => self.client_ready(engine, key, id),
-                (key, Side::Server) => self.server_ready(engine, key),
+            Event::Connected { .. } => match side {
+                Side::Client => self.client_ready(engine, key, id),
+                Side::Server => self.server_ready(engine, key),
             },
-            Event::Readable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.relay(engine, key, side);
-            }
-            Event::Writable { id } => {
-                let (key, side) = self.find(engine, id);
-                self.resume(engine, key, side.other());
-            }
-            Event::PeerClosed { id } => {
-                let (key, side) = self.find(engine, id);
-                self.peer_closed(engine, key, side);
-            }
-            Event::Timer { id } => {
-                let (key, _) = self.find(engine, id);
-                self.timer(engine, key);
-            }
-            Event::Closed { id, error, stage } => {
-                let (key, side) = self.find(engine, id);
-                self.closed(engine, key, side, error, stage);
-            }
+            Event::Readable { .. } => self.relay(engine, key, side),
+            Event::Writable { .. } => self.resume(engine, key, side.other()),
+            Event::PeerClosed { .. } => self.peer_closed(engine, key, side),
+            Event::Timer { .. } => self.timer(engine, key),
+            Event::Closed { error, stage, .. } => self.closed(engine, key, side, error, stage),
             _ => {}
         }
     }
@@ -167,15 +166,12 @@ impl Sessions {
         Ok([ours, routes])
     }
 
-    fn find(&self, engine: &Engine, id: ConnId) -> (usize, Side) {
-        from_user_data(engine.user_data(id))
-    }
-
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {
         state.counters.shard(self.worker)
     }
 
-    /// The client's side is in use: the server's side is begun. Until that is in use nothing is read here.
+    /// The client's side is in use: the server's side is begun. Until that is in use nothing is
+    /// read here.
     fn client_ready(&mut self, engine: &mut Engine, key: usize, id: ConnId) {
         engine.set_reading(id, false);
         let Some(session) = self.slab.get_mut(key) else {
@@ -309,7 +305,8 @@ impl Sessions {
         }
     }
 
-    /// The stream of `side` has ended; so does the one that continues it. When both have, so does the session.
+    /// The stream of `side` has ended; so does the one that continues it. When both have, so does
+    /// the session.
     fn peer_closed(&mut self, engine: &mut Engine, key: usize, side: Side) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
@@ -394,7 +391,8 @@ impl Sessions {
         self.forget_if_closed(key);
     }
 
-    /// No address of the server is in use: the client is told by a reset, since there is no answer to give.
+    /// No address of the server is in use: the client is told by a reset, since there is no answer
+    /// to give.
     fn unreachable(&mut self, engine: &mut Engine, key: usize, error: &Error) {
         if let Some(session) = self.slab.get(key) {
             report::server_unreachable(session, error);

@@ -109,7 +109,7 @@ impl Bench {
 
     /// Waits for the resolver's thread, whatever time that takes outside.
     fn resolve(&mut self) {
-        let answer = self.answers.recv().unwrap();
+        let answer = self.answers.recv_timeout(PATIENCE).unwrap();
         self.sessions.resolved(&mut self.engine, &answer);
     }
 
@@ -191,6 +191,9 @@ fn pattern(len: usize) -> Vec<u8> {
 
 const CYCLE: Duration = Duration::from_millis(1);
 const CYCLES_MAX: usize = 500_000;
+
+/// For threads of the resolver, which answer at once.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn bytes_and_ends_pass_both_ways() {
@@ -293,7 +296,8 @@ fn addresses_that_all_fail_are_resolved_once_more() {
     bench.until(|_| client.is_reset());
     assert_eq!(bench.failures(), "io=1");
 
-    // These addresses were fresh; once they are not, they are asked for again before the client is told.
+    // These addresses were fresh; once they are not, they are asked for again before the client is
+    // told.
     for _ in 0..1_100 {
         bench.cycle();
     }
@@ -384,6 +388,8 @@ fn connections_beyond_a_bound_are_refused_until_there_is_room() {
         let third = bench.client();
         bench.until(|_| third.is_reset());
         assert_eq!(bench.failures(), "limit=1");
+        first.send(b"undisturbed");
+        assert_eq!(bench.recv(&server, 11), b"undisturbed");
         drop((first, server));
         bench.until(|bench| bench.state.counters.open.taken() == 1);
         let fourth = bench.client();

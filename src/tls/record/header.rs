@@ -42,8 +42,8 @@ impl ContentType {
 impl Header {
     /// Reads the header at the front of `input`; `None` where it is incomplete.
     ///
-    /// The length is judged before the body arrives, so that nobody is made to wait for a record that is
-    /// going to be refused.
+    /// The length is judged before the body arrives, so that nobody is made to wait for a record
+    /// that is going to be refused.
     pub(crate) fn read(input: &[u8]) -> Result<Option<Self>> {
         let Some(content_type) = input.first().copied().map(ContentType::from_wire) else {
             return Ok(None);

@@ -19,8 +19,8 @@ pub(crate) trait KeySchedule: Send {
 
 /// Records opened where they arrived and sealed where they are sent from.
 ///
-/// Short writes gather in the spare memory of the send queue, where the plaintext of the open record lies at
-/// its final place; [`Records::seal`] seals it there.
+/// Short writes gather in the spare memory of the send queue, where the plaintext of the open
+/// record lies at its final place; [`Records::seal`] seals it there.
 pub(crate) struct InPlaceRecords {
     send: TrafficKeys,
     receive: TrafficKeys,
@@ -280,7 +280,8 @@ impl InPlaceRecords {
             .min(limits::RECORD_PLAIN_LEN_MAX);
         if self.gathered + plain.len() > room {
             self.seal_gathered(out)?;
-            // A record that begins here has room for a while: the rest of a nearly full buffer is left.
+            // A record that begins here has room for a while: the rest of a nearly full buffer is
+            // left.
             out.spare(frame_len + limits::SEAL_DIRECT_LEN_MIN, pool);
         }
         let start = self.send.plain_offset() + self.gathered;
@@ -315,7 +316,8 @@ impl Records for InPlaceRecords {
     ) -> Result<Opened> {
         self.open_record(now, record).map_err(|refused| {
             if let Some(alert) = refused.alert {
-                // The connection ends here: where even the alert cannot be sealed, the first error is told.
+                // The connection ends here: where even the alert cannot be sealed, the first error
+                // is told.
                 let _ = self.seal_now(ContentType::Alert, &alert.to_wire(), out, pool);
             }
             refused.error

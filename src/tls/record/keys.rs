@@ -119,8 +119,8 @@ impl TrafficKeys {
         Ok(layout.record_len)
     }
 
-    /// Seals the `plain_len` bytes that lie at [`TrafficKeys::plain_offset`] of `record` where they are, and
-    /// returns the record's length.
+    /// Seals the `plain_len` bytes that lie at [`TrafficKeys::plain_offset`] of `record` where they
+    /// are, and returns the record's length.
     pub(crate) fn seal_in_place(
         &mut self,
         content_type: ContentType,
@@ -149,8 +149,8 @@ impl TrafficKeys {
         Ok(layout.record_len)
     }
 
-    /// Opens a whole record where it is. Returns where its plaintext lies: in TLS 1.3 still with content type
-    /// and padding behind it.
+    /// Opens a whole record where it is. Returns where its plaintext lies: in TLS 1.3 still with
+    /// content type and padding behind it.
     pub(crate) fn open(&mut self, record: &mut [u8]) -> Option<std::ops::Range<usize>> {
         let (head, body) = record.split_at_mut_checked(self.plain_offset())?;
         let plain_len = body.len().checked_sub(TAG_LEN)?;
@@ -226,8 +226,8 @@ impl TrafficKeys {
         })
     }
 
-    /// `iv ^ sequence` (RFC 8446 section 5.3; for TLS 1.2 with AES-GCM the explicit part starts from a random
-    /// value instead of zero, as rustls does).
+    /// `iv ^ sequence` (RFC 8446 section 5.3; for TLS 1.2 with AES-GCM the explicit part starts
+    /// from a random value instead of zero, as rustls does).
     fn nonce(&self) -> [u8; aead::NONCE_LEN] {
         let mut nonce = *self.iv;
         for (byte, sequence) in nonce[SALT_LEN..]
@@ -277,8 +277,8 @@ struct Layout<'a> {
     record_len: usize,
 }
 
-/// The additional data of a record: its header in TLS 1.3 (RFC 8446 section 5.2); sequence number, type, version
-/// and plaintext length in TLS 1.2 (RFC 5246 section 6.2.3.3).
+/// The additional data of a record: its header in TLS 1.3 (RFC 8446 section 5.2); sequence number,
+/// type, version and plaintext length in TLS 1.2 (RFC 5246 section 6.2.3.3).
 struct RecordAad {
     bytes: [u8; 13],
     len: usize,

@@ -1,7 +1,8 @@
 //! The record layer after the handshake: one trait, two implementations.
 //!
 //! `RustlsRecords` of the session leaves it to rustls; `InPlaceRecords` opens records where
-//! they arrived and seals them where they are sent from. They are interchangeable, and tested against each other.
+//! they arrived and seals them where they are sent from. They are interchangeable, and tested
+//! against each other.
 
 mod alert;
 mod header;
@@ -9,7 +10,7 @@ mod in_place;
 mod keys;
 mod post_handshake;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use alert::error_of_alert;
 pub(crate) use header::Header;
@@ -24,11 +25,11 @@ use crate::time::Now;
 
 /// Opens and seals the records of an established connection.
 ///
-/// Whatever a record calls for in answer (a KeyUpdate, a no_renegotiation) is owed until [`Records::seal`], so
-/// that a peer that only asks and never reads makes nothing grow.
+/// Whatever a record calls for in answer (a KeyUpdate, a no_renegotiation) is owed until
+/// [`Records::seal`], so that a peer that only asks and never reads makes nothing grow.
 pub(crate) trait Records: Send {
-    /// Opens one whole record, header included; `now` dates the tickets in it. An error is fatal; its alert
-    /// has been queued behind what was sealed before.
+    /// Opens one whole record, header included; `now` dates the tickets in it. An error is fatal;
+    /// its alert has been queued behind what was sealed before.
     fn open(
         &mut self,
         now: Now,

@@ -18,7 +18,8 @@ pub(crate) enum Message<'a> {
 
 /// Puts together handshake messages that arrive in pieces.
 ///
-/// Invariant: `bytes` is the beginning of one message that has not arrived whole, or empty and without memory.
+/// Invariant: `bytes` is the beginning of one message that has not arrived whole, or empty and
+/// without memory.
 #[derive(Default)]
 pub(crate) struct Fragments {
     bytes: Vec<u8>,

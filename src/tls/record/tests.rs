@@ -13,7 +13,7 @@ use crate::limits;
 use crate::time::Now;
 
 /// Keys of one generation and direction; every generation has its own.
-fn keys(protocol: Protocol, generation: u8) -> TrafficKeys {
+pub(crate) fn keys(protocol: Protocol, generation: u8) -> TrafficKeys {
     let secrets = ConnectionTrafficSecrets::Aes256Gcm {
         key: AeadKey::from([generation; 32]),
         iv: Iv::new([generation; 12]),

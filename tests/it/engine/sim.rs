@@ -54,8 +54,8 @@ fn million_steps(protocol: Protocol) {
     }
 }
 
-/// Connections break, accepts fail, connects are refused or never answered, the application aborts: what
-/// arrives is still what was sent, every connection ends once, and nothing stays behind.
+/// Connections break, accepts fail, connects are refused or never answered, the application aborts:
+/// what arrives is still what was sent, every connection ends once, and nothing stays behind.
 #[test]
 fn every_connection_ends_whatever_breaks() {
     for seed in 0..150 {
@@ -269,7 +269,8 @@ fn half_a_client_hello_and_silence_end_at_the_handshake_deadline() {
     assert!(waited <= HANDSHAKE_TIMEOUT + 2 * linger, "{waited:?}");
 }
 
-/// A reset destroys what its receiver has not read, so late bytes are waited for before the socket closes.
+/// A reset destroys what its receiver has not read, so late bytes are waited for before the socket
+/// closes.
 #[test]
 fn late_bytes_do_not_destroy_an_alert() {
     let mut one = One::new(SimOptions::default());

@@ -48,7 +48,8 @@ fn relay_whole(open: Open, protocol: Protocol, clients: usize, total: usize) {
 pub(super) fn a_slow_reader_stops_the_writer(open: Open) {
     let Some(engine) = open() else { return };
     let mut chain = Chain::with_engine(engine, Protocol::Plain, 5);
-    // More than the kernel's buffers of four sockets hold, and its patience for a bound that is asserted.
+    // More than the kernel's buffers of four sockets hold, and its patience for a bound that is
+    // asserted.
     chain.add_client(256 << 20);
     chain.pause_client(0, true);
     let mut idle = 0;

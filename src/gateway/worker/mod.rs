@@ -1,7 +1,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::counters::Gauge;
 use super::log::escape;
@@ -9,14 +10,14 @@ use super::resolver::{Answer, Names, Resolver};
 use super::service::{RouteState, Service};
 use super::sessions::Sessions;
 use crate::engine::{
-    Address, Counters, Engine, EngineOptions, Event, ListenOptions, ListenerId, SocketOptions,
-    Waker,
+    Address, Counters, Engine, Event, ListenOptions, ListenerId, SocketOptions, Waker,
 };
 use crate::error::Result;
 
 /// What is told to a worker.
 pub(super) enum Message {
-    /// Listen where `service` wants it and nothing listens yet. Nothing that listens now is changed.
+    /// Listen where `service` wants it and nothing listens yet. Nothing that listens now is
+    /// changed.
     Prepare {
         service: Arc<Service>,
         bound: Bound,
@@ -56,7 +57,8 @@ pub(super) struct Worker {
     phase: Phase,
 }
 
-/// A listening socket. It accepts for its route to the last connection, whatever is in service by then.
+/// A listening socket. It accepts for its route to the last connection, whatever is in service by
+/// then.
 struct Listener {
     id: ListenerId,
     /// As asked for.
@@ -88,12 +90,11 @@ impl Mailbox {
 impl Worker {
     pub(super) fn new(
         index: usize,
-        options: &EngineOptions,
-        (messages, inbox): (Sender<Message>, Receiver<Message>),
+        engine: Engine,
         resolver: Resolver,
         open: Arc<Gauge>,
-    ) -> Result<(Self, Mailbox)> {
-        let engine = Engine::new(options)?;
+    ) -> (Self, Mailbox) {
+        let (messages, inbox) = bounded(MESSAGES_MAX);
         let waker = engine.waker();
         let mailbox = Mailbox { messages, waker };
         let own = mailbox.clone();
@@ -111,23 +112,24 @@ impl Worker {
             listeners: Vec::new(),
             phase: Phase::Serving,
         };
-        Ok((worker, mailbox))
-    }
-
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+        (worker, mailbox)
     }
 
     /// Serves until it is drained or stopped.
     pub(super) fn run(&mut self) -> Result<Counters> {
         let mut events = Vec::new();
         while !self.is_done() {
-            self.engine.wait(None, &mut events)?;
-            for event in events.drain(..) {
-                self.handle(event);
-            }
+            self.cycle(None, &mut events)?;
         }
         Ok(self.engine.counters())
+    }
+
+    fn cycle(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<()> {
+        self.engine.wait(timeout, events)?;
+        for event in events.drain(..) {
+            self.handle(event);
+        }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -303,5 +305,12 @@ fn same_options(a: &SocketOptions, b: &SocketOptions) -> bool {
     a.keepalive == b.keepalive && a.user_timeout == b.user_timeout && a.congestion == b.congestion
 }
 
-/// Connections that the kernel holds until they are accepted: its own default bound (net.core.somaxconn).
+/// Connections that the kernel holds until they are accepted: its own default bound
+/// (net.core.somaxconn).
 const BACKLOG: u32 = 4_096;
+
+/// Messages on their way to one worker: answers of the resolver, for the most part.
+const MESSAGES_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests;
