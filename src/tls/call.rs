@@ -25,16 +25,12 @@ pub(super) fn begin(now: Now) {
     SERVER_NAME.set(None);
 }
 
-<<<<<<< HEAD
 /// The time of this call, in seconds since 1970-01-01 UTC.
 pub(super) fn wall_s() -> u64 {
     WALL_S.get()
 }
 
-/// Notes why a certificate was refused, in words that rustls' own error has no room for.
-=======
 /// Notes why a handshake is going to be refused, in words that rustls' own error has no room for.
->>>>>>> main
 pub(super) fn refuse(error: Error) {
     REFUSAL.set(Some(error));
 }

@@ -141,7 +141,9 @@ impl ServerConfig {
     /// Checks the options and prepares what connections share.
     pub fn new(options: &ServerOptions) -> Result<Arc<Self>> {
         let provider = provider(&options.suites, options.min_version)?;
-        let verifier = options.client_auth.verifier(&options.allowed_clients, &provider)?;
+        let verifier = options
+            .client_auth
+            .verifier(&options.allowed_clients, &provider)?;
         let for_rustls: Arc<dyn ClientCertVerifier> = match &verifier {
             Some(verifier) => Arc::clone(verifier) as _,
             None => Arc::new(NoClientAuth),

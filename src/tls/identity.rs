@@ -112,8 +112,9 @@ fn leaf_first(
     mut rest: Vec<CertificateDer<'static>>,
     key_der: &[u8],
 ) -> Option<Vec<CertificateDer<'static>>> {
-    let is_leaf =
-        |der: &CertificateDer<'_>| Certificate::from_der(der).is_some_and(|c| c.key_der() == key_der);
+    let is_leaf = |der: &CertificateDer<'_>| {
+        Certificate::from_der(der).is_some_and(|c| c.key_der() == key_der)
+    };
     let mut chain = vec![rest.remove(rest.iter().position(is_leaf)?)];
     while let Some(at) = position_of_issuer(&rest, chain.last()?) {
         chain.push(rest.remove(at));

@@ -56,8 +56,8 @@ fn decrypted(
     };
     let broken = |error: &dyn std::fmt::Display| config(name, format!("broken PEM: {error}"));
     let (_, document) = SecretDocument::from_pem(encrypted).map_err(|error| broken(&error))?;
-    let info =
-        EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|error| broken(&error))?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
+        .map_err(|error| broken(&error))?;
     let key = info.decrypt(passphrase).map_err(|_| {
         config(
             name,

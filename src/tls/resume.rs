@@ -50,7 +50,10 @@ impl TicketKeys {
             return Err(wrong_len(name, len));
         }
         if previous == current || current == next || previous == next {
-            return Err(config(name, format!("holds the same ticket key twice; {REMEDY}")));
+            return Err(config(
+                name,
+                format!("holds the same ticket key twice; {REMEDY}"),
+            ));
         }
         let keys = [previous, current, next].map(|key| Zeroizing::new(*key));
         Ok(Arc::new(Self { keys }))
@@ -160,10 +163,7 @@ impl RouteKey {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
         let mut sealed = Zeroizing::new(plain.concat());
-        let (aad, unique) = (
-            Aad::from(self.name),
-            Nonce::assume_unique_for_key(nonce),
-        );
+        let (aad, unique) = (Aad::from(self.name), Nonce::assume_unique_for_key(nonce));
         self.key
             .seal_in_place_append_tag(unique, aad, &mut *sealed)
             .ok()?;
@@ -172,10 +172,7 @@ impl RouteKey {
 
     fn open(&self, nonce: [u8; NONCE_LEN], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let mut opened = Zeroizing::new(sealed.to_vec());
-        let (aad, nonce) = (
-            Aad::from(self.name),
-            Nonce::assume_unique_for_key(nonce),
-        );
+        let (aad, nonce) = (Aad::from(self.name), Nonce::assume_unique_for_key(nonce));
         let len = self.key.open_in_place(nonce, aad, &mut opened).ok()?.len();
         opened.truncate(len);
         Some(opened)
@@ -200,7 +197,9 @@ fn wrong_len(name: &str, len: usize) -> Error {
     let wanted = 3 * TICKET_KEY_LEN;
     config(
         name,
-        format!("holds {len} bytes and not three ticket keys of {TICKET_KEY_LEN}, {wanted} in all; {REMEDY}"),
+        format!(
+            "holds {len} bytes and not three ticket keys of {TICKET_KEY_LEN}, {wanted} in all; {REMEDY}"
+        ),
     )
 }
 
@@ -252,7 +251,11 @@ mod tests {
             assert_eq!(opened.as_deref(), Some(&b"session"[..]), "{numbers:?}");
         }
         for numbers in [[3, 4, 5], [9, 0, 1]] {
-            assert_eq!(route(numbers, "r", b"").decrypt(&ticket), None, "{numbers:?}");
+            assert_eq!(
+                route(numbers, "r", b"").decrypt(&ticket),
+                None,
+                "{numbers:?}"
+            );
         }
     }
 
@@ -261,7 +264,11 @@ mod tests {
         at(1_000);
         let ticket = route([1, 2, 3], "ab", b"c").encrypt(b"session").unwrap();
         for (name, trust) in [("a", &b"bc"[..]), ("ab", b""), ("abc", b""), ("ab", b"d")] {
-            assert_eq!(route([1, 2, 3], name, trust).decrypt(&ticket), None, "{name}");
+            assert_eq!(
+                route([1, 2, 3], name, trust).decrypt(&ticket),
+                None,
+                "{name}"
+            );
         }
     }
 

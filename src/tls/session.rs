@@ -60,7 +60,11 @@ impl Handshake {
         let rustls = UnbufferedClientConnection::new(Arc::clone(config.rustls()), name.clone())
             .map_err(|error| failure::describe(error, failure::Peer::Server))?;
         let verifier = Verifier::OfServers(Arc::clone(config.verifier()), name.clone());
-        Ok(Self::new(Rustls::Client(rustls), verifier, config.records()))
+        Ok(Self::new(
+            Rustls::Client(rustls),
+            verifier,
+            config.records(),
+        ))
     }
 
     pub(crate) fn server(config: &ServerConfig, now: Now) -> Result<Self> {
@@ -68,7 +72,11 @@ impl Handshake {
         let rustls = UnbufferedServerConnection::new(Arc::clone(config.rustls()))
             .map_err(|error| failure::describe(error, failure::Peer::Client))?;
         let verifier = Verifier::OfClients(config.verifier().cloned());
-        Ok(Self::new(Rustls::Server(rustls), verifier, config.records()))
+        Ok(Self::new(
+            Rustls::Server(rustls),
+            verifier,
+            config.records(),
+        ))
     }
 
     fn new(rustls: Rustls, verifier: Verifier, records: RecordPath) -> Self {

@@ -6,12 +6,11 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use sealwire::error::{CertificateFault, ErrorKind};
-use sealwire::tls::{ClientAuth, ClientConfig, ClientOptions, RecordPath, ServerConfig, Version};
+use sealwire::tls::{ClientAuth, ClientOptions, Version};
 
 use crate::process::{Link, Process, has, skip};
 use crate::support::{
-    Certified, End, Kind, PATHS, PKI, SUITES, client_options, identity, pattern, roots,
-    server_options,
+    Certified, End, PKI, Setup, client_options, identity, pattern, roots, server_options,
 };
 
 /// The certificates as files; kept for as long as the tests run.
@@ -38,46 +37,7 @@ struct Session {
     link: Link,
 }
 
-/// What both ends are told.
-#[derive(Clone, Copy, Debug)]
-struct Setup {
-    we_are_client: bool,
-    records: RecordPath,
-    suite: &'static str,
-    version: Version,
-    kind: Kind,
-}
-
 impl Setup {
-    fn each(mut check: impl FnMut(Self)) {
-        if !has("openssl", "version") {
-            return skip("there is no openssl");
-        }
-        for (suite, version, kind) in SUITES {
-            for records in PATHS {
-                for we_are_client in [true, false] {
-                    check(Self {
-                        we_are_client,
-                        records,
-                        suite,
-                        version,
-                        kind,
-                    });
-                }
-            }
-        }
-    }
-
-    /// One suite for each version.
-    fn each_version(mut check: impl FnMut(Self)) {
-        Self::each(|setup| {
-            let is_aes_128 = setup.suite.contains("AES128") || setup.suite.contains("AES_128");
-            if is_aes_128 && setup.kind == Kind::Ecdsa {
-                check(setup);
-            }
-        });
-    }
-
     fn session(self, flags: &[&str]) -> Session {
         if self.we_are_client {
             let openssl = self.s_server(flags);
@@ -90,14 +50,6 @@ impl Setup {
             link.establish().unwrap();
             Session { openssl, link }
         }
-    }
-
-    fn our_client(self) -> std::sync::Arc<ClientConfig> {
-        ClientConfig::new(&client_options(self.records)).unwrap()
-    }
-
-    fn our_server(self) -> std::sync::Arc<ServerConfig> {
-        ServerConfig::new(&server_options(self.records, self.kind)).unwrap()
     }
 
     fn s_server(self, flags: &[&str]) -> Process {
@@ -142,8 +94,7 @@ impl Session {
         assert_eq!(received, format!("{line}\n").into_bytes());
     }
 
-    /// Has OpenSSL send a KeyUpdate, and takes it: what it is told next would be taken for a part
-    /// of the command.
+    /// Has OpenSSL send a KeyUpdate, and takes it: what it is told next would be taken for a part of the command.
     fn update_keys(&mut self, command: &str) {
         self.openssl.say(command.as_bytes());
         self.link.step().unwrap();
@@ -151,9 +102,27 @@ impl Session {
     }
 }
 
+/// Every setup, where there is an OpenSSL to talk to.
+fn each(check: impl FnMut(Setup)) {
+    if has("openssl", "version") {
+        Setup::each(check);
+    } else {
+        skip("there is no openssl");
+    }
+}
+
+/// One suite for each version, as above.
+fn each_version(check: impl FnMut(Setup)) {
+    if has("openssl", "version") {
+        Setup::each_version(check);
+    } else {
+        skip("there is no openssl");
+    }
+}
+
 #[test]
 fn every_suite_talks_both_ways() {
-    Setup::each(|setup| {
+    each(|setup| {
         let mut session = setup.session(&[]);
         session.talk("0 select 1");
         session.talk("1 select 2");
@@ -173,7 +142,7 @@ fn every_suite_talks_both_ways() {
 
 #[test]
 fn keys_are_replaced_by_either_side() {
-    Setup::each_version(|setup| {
+    each_version(|setup| {
         if setup.version == Version::Tls12 {
             return;
         }
@@ -208,7 +177,7 @@ fn a_mebibyte_passes_both_ways() {
         &["-record_padding", "1000"],
     ];
     for (index, flags) in flags.into_iter().enumerate() {
-        Setup::each_version(|setup| {
+        each_version(|setup| {
             if index == 3 && setup.version == Version::Tls12 {
                 return;
             }
@@ -235,7 +204,7 @@ fn a_mebibyte_passes_both_ways() {
 
 #[test]
 fn sessions_are_resumed_with_tickets_and_without() {
-    Setup::each_version(|setup| {
+    each_version(|setup| {
         if setup.we_are_client {
             for (count, is_resumed) in [("0", false), ("1", true), ("5", true)] {
                 let mut flags = vec!["-num_tickets", count];
@@ -287,7 +256,7 @@ fn sessions_are_resumed_with_tickets_and_without() {
 /// OpenSSL takes the no_renegotiation that it is answered with as the end.
 #[test]
 fn renegotiation_is_declined() {
-    Setup::each_version(|setup| {
+    each_version(|setup| {
         if setup.version == Version::Tls13 {
             return;
         }
@@ -301,7 +270,7 @@ fn renegotiation_is_declined() {
 
 #[test]
 fn bad_certificates_are_told_each_way() {
-    Setup::each_version(|setup| {
+    each_version(|setup| {
         let told = |link: &mut Link| {
             let error = link
                 .establish()
@@ -396,7 +365,7 @@ fn either_side_closes_first_and_hears_the_other_out() {
         return skip("there is no python3");
     }
     for (segment_len, data_len) in [(1, 3_000), (65_536, 1 << 20)] {
-        Setup::each_version(|setup| {
+        each_version(|setup| {
             let (_process, mut link) = python(setup, "echo", segment_len, 0);
             let data = pattern(data_len);
             for chunk in data.chunks(16_384) {

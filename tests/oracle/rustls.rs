@@ -10,63 +10,14 @@ use ::rustls::server::WebPkiClientVerifier;
 use ::rustls::{AlertDescription, HandshakeKind, RootCertStore, SignatureScheme};
 use sealwire::conn::ConnEvent;
 use sealwire::error::{CertificateFault, ErrorKind};
-use sealwire::tls::{ClientAuth, ClientConfig, RecordPath, ServerConfig, Version};
+use sealwire::tls::{ClientAuth, Version};
 
 use crate::support::{
-    Certified, End, Kind, PATHS, PKI, SUITES, client_options, identity, pattern, roots,
+    Certified, End, Kind, PATHS, PKI, Setup, client_options, identity, pattern, roots,
     server_options,
 };
 
-/// Which end is ours, how it moves records, and what both ends agree on.
-#[derive(Clone, Copy, Debug)]
-struct Setup {
-    we_are_client: bool,
-    records: RecordPath,
-    suite: &'static str,
-    version: Version,
-    kind: Kind,
-}
-
 impl Setup {
-    fn each(mut check: impl FnMut(Self)) {
-        for (suite, version, kind) in SUITES {
-            for records in PATHS {
-                for we_are_client in [true, false] {
-                    check(Self {
-                        we_are_client,
-                        records,
-                        suite,
-                        version,
-                        kind,
-                    });
-                }
-            }
-        }
-    }
-
-    /// One suite for each version.
-    fn each_version(mut check: impl FnMut(Self)) {
-        Self::each(|setup| {
-            if (setup.suite.contains("AES128") || setup.suite.contains("AES_128"))
-                && setup.kind == Kind::Ecdsa
-            {
-                check(setup);
-            }
-        });
-    }
-
-    fn our_client(self) -> Arc<ClientConfig> {
-        let mut options = client_options(self.records);
-        options.suites = vec![self.suite.into()];
-        ClientConfig::new(&options).unwrap()
-    }
-
-    fn our_server(self) -> Arc<ServerConfig> {
-        let mut options = server_options(self.records, self.kind);
-        options.suites = vec![self.suite.into()];
-        ServerConfig::new(&options).unwrap()
-    }
-
     fn duo(self) -> Duo {
         if self.we_are_client {
             Duo::new(End::client_of(&self.our_client()), Peer::server(self.kind))
@@ -202,8 +153,7 @@ impl Peer {
 struct Duo {
     ours: End,
     peer: Peer,
-    /// Where the stream towards us is cut, in bytes from its beginning, and how much of it has
-    /// passed.
+    /// Where the stream towards us is cut, in bytes from its beginning, and how much of it has passed.
     cut: usize,
     passed: usize,
 }
@@ -222,8 +172,7 @@ impl Duo {
         while self.turn(usize::MAX) {}
     }
 
-    /// Moves what both ends have to send, ours in segments of `segment_len`. False where that was
-    /// nothing.
+    /// Moves what both ends have to send, ours in segments of `segment_len`. False where that was nothing.
     fn turn(&mut self, segment_len: usize) -> bool {
         let to_peer = self.ours.take_output().unwrap();
         self.peer.feed(&to_peer).unwrap();
@@ -264,8 +213,8 @@ fn data_passes_both_ways_on_every_suite() {
     });
 }
 
-/// The peer's data is glued behind its Finished (a TLS 1.3 server's even comes before ours), then a
-/// KeyUpdate, then close_notify: every byte of this stream is the first of a segment once.
+/// The peer's data is glued behind its Finished (a TLS 1.3 server's even comes before ours), then a KeyUpdate,
+/// then close_notify: every byte of this stream is the first of a segment once.
 #[test]
 fn a_stream_is_cut_at_every_byte() {
     Setup::each_version(|setup| {
@@ -531,8 +480,7 @@ fn servers_that_nobody_trusts_are_refused_and_told() {
     }
 }
 
-/// A client that verifies signatures of no scheme that a P-256 key can make: a class of its own, no
-/// defect.
+/// A client that verifies signatures of no scheme that a P-256 key can make: a class of its own, no defect.
 #[test]
 fn clients_without_a_scheme_for_our_key_are_incompatible() {
     for records in PATHS {

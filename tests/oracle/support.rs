@@ -1,16 +1,14 @@
-//! What every oracle needs: certificates, configurations, and one end with everything that came out
-//! of it.
+//! What every oracle needs: certificates, configurations, and one end with everything that came out of it.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use sealwire::buf::Pools;
 use sealwire::conn::{ConnEvent, Connection, Data};
 use sealwire::error::Result;
 use sealwire::time::{Monotonic, Now};
 use sealwire::tls::{
-    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
-    ServerName, ServerOptions, Verify, Version,
+    ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig, ServerName,
+    ServerOptions, Verify, Version,
 };
 
 pub(crate) const PATHS: [RecordPath; 2] = [RecordPath::Rustls, RecordPath::InPlace];
@@ -128,23 +126,65 @@ fn pem(text: &str) -> Pem<'_> {
 
 pub(crate) fn server_options(records: RecordPath, kind: Kind) -> ServerOptions {
     ServerOptions {
-        identity: identity(PKI.server(kind)),
-        client_auth: ClientAuth::None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
         records,
-        handshake_timeout: Duration::from_secs(10),
+        ..ServerOptions::new(identity(PKI.server(kind)))
     }
 }
 
 pub(crate) fn client_options(records: RecordPath) -> ClientOptions {
     ClientOptions {
-        verify: Verify::Full(roots()),
-        identity: None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
         records,
-        handshake_timeout: Duration::from_secs(10),
+        ..ClientOptions::new(Verify::Full(roots()))
+    }
+}
+
+/// Which end is ours, how it moves records, and what both ends agree on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) we_are_client: bool,
+    pub(crate) records: RecordPath,
+    pub(crate) suite: &'static str,
+    pub(crate) version: Version,
+    pub(crate) kind: Kind,
+}
+
+impl Setup {
+    pub(crate) fn each(mut check: impl FnMut(Self)) {
+        for (suite, version, kind) in SUITES {
+            for records in PATHS {
+                for we_are_client in [true, false] {
+                    check(Self {
+                        we_are_client,
+                        records,
+                        suite,
+                        version,
+                        kind,
+                    });
+                }
+            }
+        }
+    }
+
+    /// One suite for each version.
+    pub(crate) fn each_version(mut check: impl FnMut(Self)) {
+        Self::each(|setup| {
+            let is_aes_128 = setup.suite.contains("AES128") || setup.suite.contains("AES_128");
+            if is_aes_128 && setup.kind == Kind::Ecdsa {
+                check(setup);
+            }
+        });
+    }
+
+    pub(crate) fn our_client(self) -> Arc<ClientConfig> {
+        let mut options = client_options(self.records);
+        options.suites = vec![self.suite.into()];
+        ClientConfig::new(&options).expect("a configuration")
+    }
+
+    pub(crate) fn our_server(self) -> Arc<ServerConfig> {
+        let mut options = server_options(self.records, self.kind);
+        options.suites = vec![self.suite.into()];
+        ServerConfig::new(&options).expect("a configuration")
     }
 }
 
@@ -194,8 +234,7 @@ impl End {
         Ok(output)
     }
 
-    /// Feeds one segment. Every call opens one chunk or takes everything, so the number of calls is
-    /// bounded.
+    /// Feeds one segment. Every call opens one chunk or takes everything, so the number of calls is bounded.
     pub(crate) fn feed(&mut self, segment: &[u8]) -> Result<()> {
         let mut segment = segment.to_vec();
         let mut at = 0;

@@ -84,12 +84,12 @@ fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<C
     };
     let (client_cert, client_auth) = client_auth(source, context.files)?;
     let options = ServerOptions {
-        identity: identity.clone(),
         client_auth,
         min_version: min_version(source)?,
         suites: suites(source),
         records: context.records,
         handshake_timeout: context.handshake_timeout,
+        ..ServerOptions::new(identity.clone())
     };
     Ok(ClientTls::Required {
         config: ServerConfig::new(&options).map_err(|error| options_error(source, &error))?,
@@ -151,16 +151,17 @@ fn server_verify(
     };
     let roots = context.files.roots(ca)?;
     let identity = identity(source, context.files)?;
+    let verify = match full {
+        true => Verify::Full(roots),
+        false => Verify::Ca(roots),
+    };
     let options = ClientOptions {
-        verify: match full {
-            true => Verify::Full(roots),
-            false => Verify::Ca(roots),
-        },
         identity: identity.clone(),
         min_version: min_version(source)?,
         suites: suites(source),
         records: context.records,
         handshake_timeout: context.handshake_timeout,
+        ..ClientOptions::new(verify)
     };
     Ok(ServerTls::Verify {
         config: ClientConfig::new(&options).map_err(|error| options_error(source, &error))?,

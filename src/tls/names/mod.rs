@@ -70,7 +70,9 @@ fn name_text(name: &X509Name<'_>) -> String {
 
 fn hosts(certificate: &Certificate<'_>) -> Vec<String> {
     let names = certificate.alt_names();
-    let hosts = names.iter().filter(|name| matches!(name, AltName::Dns(_) | AltName::Ip(_)));
+    let hosts = names
+        .iter()
+        .filter(|name| matches!(name, AltName::Dns(_) | AltName::Ip(_)));
     hosts.map(ToString::to_string).collect()
 }
 

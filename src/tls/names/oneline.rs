@@ -130,7 +130,9 @@ fn units<const N: usize>(value: &[u8]) -> Option<String> {
     value
         .chunks_exact(N)
         .map(|unit| {
-            let code = unit.iter().fold(0, |code, byte| code << 8 | u32::from(*byte));
+            let code = unit
+                .iter()
+                .fold(0, |code, byte| code << 8 | u32::from(*byte));
             char::from_u32(code)
         })
         .collect()

@@ -14,9 +14,15 @@ pub struct HostPattern {
 enum Kind {
     Address(IpAddr),
     /// The mask is written in bits.
-    Cidr { network: u32, mask: u32 },
+    Cidr {
+        network: u32,
+        mask: u32,
+    },
     /// The mask is written as an address.
-    Netmask { network: u32, mask: u32 },
+    Netmask {
+        network: u32,
+        mask: u32,
+    },
     Wild,
 }
 
@@ -65,7 +71,10 @@ impl FromStr for HostPattern {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(address) = text.parse::<IpAddr>() {
             let kind = Kind::Address(address.to_canonical());
-            return Ok(Self { text: text.into(), kind });
+            return Ok(Self {
+                text: text.into(),
+                kind,
+            });
         }
         let kind = match text.split_once('/') {
             None => Kind::Wild,
@@ -75,14 +84,20 @@ impl FromStr for HostPattern {
                 )
             })?,
         };
-        Ok(Self { text: text.into(), kind })
+        Ok(Self {
+            text: text.into(),
+            kind,
+        })
     }
 }
 
 fn network_of(network: &str, mask: &str) -> Option<Kind> {
     let network = u32::from(network.parse::<Ipv4Addr>().ok()?);
     let kind = match mask.parse::<Ipv4Addr>() {
-        Ok(mask) => Kind::Netmask { network, mask: u32::from(mask) },
+        Ok(mask) => Kind::Netmask {
+            network,
+            mask: u32::from(mask),
+        },
         Err(_) => {
             let bits = mask.parse::<u32>().ok().filter(|bits| *bits <= 32)?;
             let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
@@ -97,7 +112,9 @@ fn network_of(network: &str, mask: &str) -> Option<Kind> {
 
 /// IPv4 addresses in IPv6 notation are those addresses.
 fn address_of(host: &str) -> Option<IpAddr> {
-    host.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    host.parse::<IpAddr>()
+        .ok()
+        .map(|address| address.to_canonical())
 }
 
 /// `%` is any text, `_` any character; case does not count. The last `%` is the only one to go back to, so that
@@ -125,7 +142,10 @@ fn wild_matches(pattern: &str, text: &str) -> bool {
             }
         }
     }
-    pattern.iter().skip(part).all(|part| matches!(part, Part::Any))
+    pattern
+        .iter()
+        .skip(part)
+        .all(|part| matches!(part, Part::Any))
 }
 
 enum Part {

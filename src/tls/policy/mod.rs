@@ -102,12 +102,7 @@ impl Requirement {
     }
 
     /// The first test that fails, in the order of the dialect.
-    fn unmet(
-        &self,
-        facts: Option<&Facts>,
-        dialect: Dialect,
-        oneline: Oneline,
-    ) -> Option<Refusal> {
+    fn unmet(&self, facts: Option<&Facts>, dialect: Dialect, oneline: Oneline) -> Option<Refusal> {
         if self.is_none() {
             return None;
         }

@@ -131,6 +131,8 @@ fn matches(wanted: Option<&str>, found: Option<&Name>) -> Match {
 
 /// Oracle tenants fold unquoted user names to one case, and the case of tenants does not count.
 fn folded(name: &str) -> String {
-    let inner = name.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let inner = name
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
     inner.unwrap_or(name).to_lowercase()
 }

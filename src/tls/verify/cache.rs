@@ -45,9 +45,15 @@ impl ChainKey {
             hash.update(&(bytes.len() as u64).to_be_bytes());
             hash.update(bytes);
         };
-        part(name.map(|name| name.to_str()).unwrap_or_default().as_bytes());
+        part(
+            name.map(|name| name.to_str())
+                .unwrap_or_default()
+                .as_bytes(),
+        );
         part(leaf);
-        intermediates.iter().for_each(|certificate| part(certificate));
+        intermediates
+            .iter()
+            .for_each(|certificate| part(certificate));
         let mut key = [0; 32];
         key.copy_from_slice(hash.finish().as_ref());
         Self(key)
@@ -105,7 +111,9 @@ mod tests {
         let (chains, key) = (VerifiedChains::default(), key(b"a", &[], None));
         let (from_s, until_s) = (10, 20);
         chains.insert(key, Span { from_s, until_s });
-        let held: Vec<_> = [9, 10, 20, 21].map(|now_s| chains.holds(&key, now_s)).into();
+        let held: Vec<_> = [9, 10, 20, 21]
+            .map(|now_s| chains.holds(&key, now_s))
+            .into();
         assert_eq!(held, [false, true, true, false]);
     }
 
@@ -120,6 +128,9 @@ mod tests {
         assert!(!chains.holds(&key_of(0), 5));
         assert!(chains.holds(&key_of(1), 5));
         assert!(chains.holds(&key_of(VERIFIED_CHAINS_MAX), 5));
-        assert_eq!(chains.entries.lock().unwrap().spans.len(), VERIFIED_CHAINS_MAX);
+        assert_eq!(
+            chains.entries.lock().unwrap().spans.len(),
+            VERIFIED_CHAINS_MAX
+        );
     }
 }

@@ -79,7 +79,9 @@ impl Presented<'_> {
     fn span(&self, roots: &Roots) -> Span {
         let ends_s = std::iter::once(self.leaf)
             .chain(self.intermediates)
-            .map(|der| Certificate::from_der(der).map_or(0, |certificate| certificate.not_after_s()));
+            .map(|der| {
+                Certificate::from_der(der).map_or(0, |certificate| certificate.not_after_s())
+            });
         let due_s = roots.crls().and_then(|crls| crls.next_update_s());
         Span {
             from_s: self.now_s(),

@@ -56,7 +56,11 @@ mod tests {
 
     #[test]
     fn common_names_match_whole_hosts() {
-        let good = [("db1", "DB1"), ("db.example", "db.example."), ("*.a.example", "b.a.example")];
+        let good = [
+            ("db1", "DB1"),
+            ("db.example", "db.example."),
+            ("*.a.example", "b.a.example"),
+        ];
         for (pattern, host) in good {
             assert!(matches_host(pattern, host), "{pattern} {host}");
         }

@@ -31,7 +31,10 @@ impl Refused<'_> {
         let who = self.peer.name();
         let what = self.what(der, &portrait, reason);
         let which = self.which(&portrait);
-        let text = format!("{who} certificate {what} {which}; {}", self.remedy(&portrait, reason));
+        let text = format!(
+            "{who} certificate {what} {which}; {}",
+            self.remedy(&portrait, reason)
+        );
         call::refuse(Error::new(ErrorKind::Certificate(fault), text));
     }
 
@@ -171,7 +174,10 @@ impl Refused<'_> {
 
 /// As `openssl x509 -fingerprint` writes it.
 fn hex(fingerprint: &[u8]) -> String {
-    let bytes: Vec<_> = fingerprint.iter().map(|byte| format!("{byte:02X}")).collect();
+    let bytes: Vec<_> = fingerprint
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
     bytes.join(":")
 }
 

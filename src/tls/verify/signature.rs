@@ -1,10 +1,10 @@
 //! Signatures checked with a bare public key, so that no certificate is too old or too odd to prove that its
 //! peer has the key. The helpers of rustls parse the certificate first, and know no X.509 v1.
 
+use rustls::CertificateError::BadEncoding;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
-use rustls::CertificateError::BadEncoding;
 use rustls::{CertificateError, DigitallySignedStruct, Error, PeerMisbehaved};
 
 use crate::tls::certificate::Certificate;
@@ -36,9 +36,15 @@ pub(super) fn verify_tls12(
         .find(|(scheme, _)| *scheme == signed.scheme)
         .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
     // A scheme of TLS 1.2 leaves the curve open.
-    verify(candidates, certificate.key_der(), None, message, signed.signature())
-        .map(|()| HandshakeSignatureValid::assertion())
-        .map_err(Error::InvalidCertificate)
+    verify(
+        candidates,
+        certificate.key_der(),
+        None,
+        message,
+        signed.signature(),
+    )
+    .map(|()| HandshakeSignatureValid::assertion())
+    .map_err(Error::InvalidCertificate)
 }
 
 /// Checks that `key_der`, a SubjectPublicKeyInfo, signed a certificate or a revocation list.

@@ -7,8 +7,8 @@ use sealwire::buf::Pools;
 use sealwire::conn::Connection;
 use sealwire::time::Now;
 use sealwire::tls::{
-    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
-    ServerName, ServerOptions, Verify, Version,
+    ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig, ServerName,
+    ServerOptions, Verify,
 };
 
 /// What a connection speaks.
@@ -55,20 +55,14 @@ static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     let identity = Identity::from_pem(pem(&leaf), pem(&key.serialize_pem())).unwrap();
     let roots = Roots::from_pem(&[pem(&ca)]).unwrap();
     let server = ServerConfig::new(&ServerOptions {
-        identity,
-        client_auth: ClientAuth::None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
+        ..ServerOptions::new(identity)
     });
     let client = ClientConfig::new(&ClientOptions {
-        verify: Verify::Full(roots),
-        identity: None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
+        ..ClientOptions::new(Verify::Full(roots))
     });
     Configs {
         client: client.unwrap(),
