@@ -37,12 +37,12 @@ impl<'a> Certificate<'a> {
         rest.is_empty().then_some(Self { der, x509 })
     }
 
-    /// The subject on one line; `None` where OpenSSL could not read it either.
+    /// The subject on one line; `None` where it is not the DER of one that OpenSSL reads.
     pub fn subject(&self, style: Oneline) -> Option<String> {
         oneline(self.x509.subject().as_raw(), style)
     }
 
-    /// The issuer on one line; `None` where OpenSSL could not read it either.
+    /// The issuer on one line; `None` where it is not the DER of one that OpenSSL reads.
     pub fn issuer(&self, style: Oneline) -> Option<String> {
         oneline(self.x509.issuer().as_raw(), style)
     }

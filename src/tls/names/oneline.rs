@@ -25,7 +25,7 @@ pub(in crate::tls) struct Attribute<'a> {
     value: &'a [u8],
 }
 
-/// The attributes of a Name in DER, in its order; `None` where it is none that OpenSSL reads.
+/// The attributes of a Name in DER, in its order; `None` where it is not that of one that OpenSSL reads.
 pub(in crate::tls) fn attributes(name: &[u8]) -> Option<Vec<Attribute<'_>>> {
     let mut rdns = Elements::new(der::only(name, der::SEQUENCE)?);
     let mut attributes = Vec::new();
@@ -40,7 +40,7 @@ pub(in crate::tls) fn attributes(name: &[u8]) -> Option<Vec<Attribute<'_>>> {
     Some(attributes)
 }
 
-/// A Name in DER on one line; `None` where OpenSSL could not read it either. The result is ASCII.
+/// A Name in DER on one line; `None` where it is not the DER of one that OpenSSL reads. The result is ASCII.
 pub(in crate::tls) fn oneline(name: &[u8], style: Oneline) -> Option<String> {
     let mut text = String::new();
     let mut rdn_before = None;
@@ -73,14 +73,14 @@ impl<'a> Attribute<'a> {
         let value = parts.next()?;
         let is_whole = parts.is_empty();
         let value_body = match value.tag {
-            der::UTF8_STRING
-            | der::NUMERIC_STRING
-            | der::PRINTABLE_STRING
-            | der::T61_STRING
-            | der::IA5_STRING => value.body,
-            der::BMP_STRING if value.body.len() % 2 == 0 => value.body,
-            der::UNIVERSAL_STRING if value.body.len() % 4 == 0 => value.body,
-            // The first byte counts the bits at the end that do not belong to the value: none, as a rule.
+            der::NUMERIC_STRING | der::PRINTABLE_STRING | der::T61_STRING | der::IA5_STRING => {
+                value.body
+            }
+            der::UTF8_STRING if std::str::from_utf8(value.body).is_ok() => value.body,
+            der::BMP_STRING if units::<2>(value.body).is_some() => value.body,
+            der::UNIVERSAL_STRING if units::<4>(value.body).is_some() => value.body,
+            // The first byte counts the bits at the end that do not belong to the value: none, as a
+            // rule.
             der::BIT_STRING => value.body.strip_prefix(&[0])?,
             _ => return None,
         };
@@ -126,16 +126,17 @@ impl<'a> Attribute<'a> {
     }
 }
 
+/// Text of characters of `N` bytes each; `None` where one is cut off or no character.
 fn units<const N: usize>(value: &[u8]) -> Option<String> {
-    value
-        .chunks_exact(N)
-        .map(|unit| {
-            let code = unit
-                .iter()
-                .fold(0, |code, byte| code << 8 | u32::from(*byte));
-            char::from_u32(code)
-        })
-        .collect()
+    let (units, rest) = value.as_chunks::<N>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let codes = units.iter().map(|unit| {
+        unit.iter()
+            .fold(0, |code, byte| code << 8 | u32::from(*byte))
+    });
+    codes.map(char::from_u32).collect()
 }
 
 /// An object identifier in dotted form; `None` where it is not well formed.

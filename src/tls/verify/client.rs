@@ -8,7 +8,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
 use super::refusal::Refused;
-use super::{ChainKey, Presented, Trust, VerifiedChains, signature, unusable};
+use super::{ChainKey, Presented, Trust, VerifiedChains, signature, unknown_status, unusable};
 use crate::error::Result;
 use crate::tls::certificate::{Certificate, Fingerprint};
 use crate::tls::config::ClientIdentity;
@@ -100,6 +100,7 @@ impl ClientVerifier {
         webpki
             .verify_client_cert(chain.leaf, chain.intermediates, chain.now)
             .map(|_| ())
+            .map_err(unknown_status)
     }
 }
 

@@ -98,3 +98,13 @@ fn unusable(roots: &Roots, error: &rustls::server::VerifierBuilderError) -> Erro
     };
     Error::new(ErrorKind::Config, format!("{names}: {error}"))
 }
+
+/// A revocation list that its issuer did not sign says nothing.
+fn unknown_status(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertRevocationList(_) => {
+            CertificateError::UnknownRevocationStatus.into()
+        }
+        error => error,
+    }
+}

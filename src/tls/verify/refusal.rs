@@ -72,7 +72,7 @@ impl Refused<'_> {
             }
             CertificateError::Revoked => "was revoked".into(),
             CertificateError::UnknownRevocationStatus => {
-                "may have been revoked: no revocation list of its issuer is at hand".into()
+                "may have been revoked: no revocation list that its issuer signed is at hand".into()
             }
             CertificateError::ExpiredRevocationList
             | CertificateError::ExpiredRevocationListContext { .. } => {

@@ -7,7 +7,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 
 use super::refusal::Refused;
-use super::{ChainKey, Presented, Trust, VerifiedChains, name, signature, unusable};
+use super::{
+    ChainKey, Presented, Trust, VerifiedChains, name, signature, unknown_status, unusable,
+};
 use crate::error::Result;
 use crate::tls::certificate::Fingerprint;
 use crate::tls::failure::Peer;
@@ -108,7 +110,8 @@ impl ServerVerifier {
             Some(Err(error)) => Err(error.into()),
             None => webpki
                 .verify_server_cert(chain.leaf, chain.intermediates, wanted, &[], chain.now)
-                .map(|_| ()),
+                .map(|_| ())
+                .map_err(unknown_status),
         };
         match verdict {
             // The name is what is looked at last: everything else was in order.
