@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use sealwire::error::CertificateFault as Fault;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sealwire::buf::Pools;
+use sealwire::conn::Connection;
+use sealwire::error::{CertificateFault as Fault, ErrorKind};
 use sealwire::time::Now;
 use sealwire::tls::{
-    ClientAuth, ClientIdentity, ClientOptions, Oneline, Roots, ServerOptions, Verify,
+    ClientAuth, ClientConfig, ClientIdentity, ClientOptions, Oneline, Roots, ServerName,
+    ServerOptions, Verify,
 };
 
 use crate::pair::{client, fault, with_every_version};
@@ -351,18 +356,89 @@ fn a_pinned_certificate_and_one_with_the_same_names_and_key() {
     );
 }
 
-/// Whoever has a certificate and not its key proves nothing, whatever it is trusted by.
 #[test]
 fn a_certificate_without_its_key() {
     let Some(pki) = with_server() else { return };
     pki.key("thief", EC);
-    let error = pki.identity_of("server.pem", "thief-key.pem").unwrap_err();
+    let error = pki
+        .identity_of("server.pem", "thief-key.pem")
+        .unwrap_err()
+        .to_string();
     assert!(
-        error
-            .to_string()
-            .contains("does not belong to any certificate"),
+        error.contains("does not belong to any certificate"),
         "{error}"
     );
+    pki.leaf("v1", "/CN=localhost", "ca", "");
+    for name in ["server", "v1"] {
+        let modes = [
+            Verify::Ca(pki.roots("ca")),
+            Verify::Fingerprint(vec![pki.fingerprint(name)]),
+            Verify::DangerNone,
+        ];
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            for verify in &modes {
+                let client = ClientConfig::new(&client(verify.clone())).unwrap();
+                // The chain is good, and remembered as such from the first time on.
+                let (chain, own) = (format!("{name}.pem"), format!("{name}-key.pem"));
+                against_rustls(&client, presenting(&pki, &chain, &own, version)).unwrap();
+                let thief = presenting(&pki, &chain, "thief-key.pem", version);
+                let error = against_rustls(&client, thief).unwrap_err();
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::Certificate(Fault::Unusable),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+/// A server of rustls, which does not ask whether the key is the certificate's.
+fn presenting(
+    pki: &Pki,
+    chain: &str,
+    key: &str,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> rustls::ServerConnection {
+    let chain = CertificateDer::pem_slice_iter(&pki.text(chain))
+        .collect::<Result<Vec<_>, _>>()
+        .unwrap();
+    let key = PrivateKeyDer::from_pem_slice(&pki.text(key)).unwrap();
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    let identity = Arc::new(rustls::sign::CertifiedKey::new(chain, key));
+    let config = rustls::ServerConfig::builder_with_protocol_versions(&[version])
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)));
+    rustls::ServerConnection::new(Arc::new(config)).unwrap()
+}
+
+/// Handshakes without resumption between a client of ours and a server of rustls.
+fn against_rustls(
+    client: &Arc<ClientConfig>,
+    mut server: rustls::ServerConnection,
+) -> sealwire::error::Result<()> {
+    let mut pools = Pools::new(8);
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut conn = Connection::client(client, &name, now(), &mut pools)?;
+    while conn.is_handshaking() {
+        while let Some(buf) = conn.poll_transmit(&mut pools)? {
+            server.read_tls(&mut &*buf.filled()).unwrap();
+            pools.send.give(buf);
+        }
+        // An alert of ours is none of its business here.
+        let _ = server.process_new_packets();
+        let mut answer = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut answer).unwrap();
+        }
+        let mut at = 0;
+        while at < answer.len() {
+            at += conn
+                .handle_recv(now(), &mut answer[at..], &mut pools)?
+                .consumed;
+        }
+    }
+    Ok(())
 }
 
 #[test]

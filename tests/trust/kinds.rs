@@ -9,15 +9,15 @@ use crate::pair::{client, fault, with_every_version};
 use crate::pki::{EC, FOR_LOCALHOST, Pki, now, pki};
 
 /// A certificate `x.pem`, `x-key.pem` that `trust.pem` is to be trusted for.
-struct Kind {
-    name: &'static str,
-    make: fn(&Pki),
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) make: fn(&Pki),
     /// What `verify-full` for `localhost` says.
     full: Result<(), CertificateFault>,
     /// The same where the common name may count.
     full_by_cn: Result<(), CertificateFault>,
     /// What `verify-ca` says, and a server of this client.
-    ca: Result<(), CertificateFault>,
+    pub(crate) ca: Result<(), CertificateFault>,
 }
 
 const fn good(name: &'static str, make: fn(&Pki)) -> Kind {
@@ -44,7 +44,7 @@ fn under_ca(pki: &Pki, algorithm: &str, extensions: &str) {
     pki.sign("x", "/C=CN/O=Test~Org/CN=localhost", "trust", extensions);
 }
 
-const KINDS: &[Kind] = &[
+pub(crate) const KINDS: &[Kind] = &[
     good("ECDSA P-256", |pki| under_ca(pki, EC, FOR_LOCALHOST)),
     good("ECDSA P-384", |pki| {
         under_ca(pki, "EC -pkeyopt ec_paramgen_curve:P-384", FOR_LOCALHOST);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use sealwire::time::Now;
 use sealwire::tls::{Crls, Identity, Pem, Roots};
@@ -194,8 +194,6 @@ pub(crate) const FOR_LOCALHOST: &str = "subjectAltName=DNS:localhost;basicConstr
 pub(crate) const FOR_CLIENT: &str = "basicConstraints=CA:FALSE;extendedKeyUsage=clientAuth";
 
 pub(crate) const EC: &str = "EC -pkeyopt ec_paramgen_curve:P-256";
-
-pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const CA_CNF: &str = "[ca]
 default_ca = this
