@@ -79,6 +79,7 @@ const EOF: &[u8] = b"\xfe\0\0\x02\0";
 const EOF_MORE: &[u8] = b"\xfe\0\0\x0a\0";
 const EOF_CURSOR: &[u8] = b"\xfe\0\0\x42\0";
 const OK_AS_EOF: &[u8] = b"\xfe\0\0\x02\0\0\0";
+const OK_TOLD: &[u8] = b"\xfe\0\0\x02\0\0\0\x10Rows matched: 10";
 const ERR: &[u8] = b"\xff\x28\x04#42000You have an error";
 const QUERY: &[u8] = b"\x03SELECT 1";
 const CHANGE_USER: &[u8] = b"\x11bob\0\0\0";
@@ -110,7 +111,7 @@ fn rows_that_look_like_ends_are_rows() {
             talk.server(row).is(Activity::InFlight);
         }
         talk.server(&[0xfb, 0xfb]).is(Activity::InFlight);
-        talk.server(if is_deprecated { OK_AS_EOF } else { EOF });
+        talk.server(if is_deprecated { OK_TOLD } else { EOF });
         talk.is(Activity::Idle);
     }
 }
