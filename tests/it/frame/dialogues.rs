@@ -289,6 +289,10 @@ fn pipelined_commands_are_answered_in_their_order() {
         .client(b"\x0e");
     talk.answer(&[OK, b"\x01", &column, EOF, EOF, b"\0\0 no OK, but text", OK])
         .is(Activity::Idle);
+    talk.client(b"\x0e")
+        .client(b"\x1c\x01\0\0\0")
+        .client(b"\x0e");
+    talk.answer(&[OK, b"\0\0\x01a", EOF, OK]).is(Activity::Idle);
 
     let mut talk = Talk::mysql();
     for _ in 0..COMMANDS_IN_FLIGHT_MAX {
