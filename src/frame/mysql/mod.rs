@@ -1,8 +1,8 @@
 //! MySQL, MariaDB and OceanBase on the wire: login, commands, compressed and OB 2.0 framing.
 //!
 //! ```text
-//! bytes -> PacketAssembler -> Greeting, FirstClientPacket, LoginReply      until the login has
-//! ended bytes -> SessionWatch -> CommandTracker: idle, in flight, IN_TRANS       from then on
+//! login    bytes ─► PacketAssembler ─► Greeting, FirstClientPacket, LoginReply
+//! session  bytes ─► SessionWatch ─► CommandTracker: idle, in flight, IN_TRANS
 //! ```
 //!
 //! Parsed values borrow from the packet. What a relay has to change is changed in place, so that

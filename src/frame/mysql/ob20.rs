@@ -392,6 +392,17 @@ mod tests {
     }
 
     #[test]
+    fn lengths_that_disagree_are_refused() {
+        for (at, value) in [(0, 0x22), (19, 6)] {
+            let mut frame = unhex(PING);
+            frame[29..31].fill(0);
+            assert!(read(&frame, frame.len()).is_ok());
+            frame[at] = value;
+            assert!(read(&frame, frame.len()).is_err());
+        }
+    }
+
+    #[test]
     fn extra_info_longer_than_the_payload_is_refused() {
         let mut frame = Vec::new();
         let flagged = Ob20Header {

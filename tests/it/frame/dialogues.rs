@@ -79,6 +79,7 @@ const EOF: &[u8] = b"\xfe\0\0\x02\0";
 const EOF_MORE: &[u8] = b"\xfe\0\0\x0a\0";
 const EOF_CURSOR: &[u8] = b"\xfe\0\0\x42\0";
 const OK_AS_EOF: &[u8] = b"\xfe\0\0\x02\0\0\0";
+const OK_TOLD: &[u8] = b"\xfe\0\0\x02\0\0\0\x10Rows matched: 10";
 const ERR: &[u8] = b"\xff\x28\x04#42000You have an error";
 const QUERY: &[u8] = b"\x03SELECT 1";
 const CHANGE_USER: &[u8] = b"\x11bob\0\0\0";
@@ -110,7 +111,7 @@ fn rows_that_look_like_ends_are_rows() {
             talk.server(row).is(Activity::InFlight);
         }
         talk.server(&[0xfb, 0xfb]).is(Activity::InFlight);
-        talk.server(if is_deprecated { OK_AS_EOF } else { EOF });
+        talk.server(if is_deprecated { OK_TOLD } else { EOF });
         talk.is(Activity::Idle);
     }
 }
@@ -288,6 +289,10 @@ fn pipelined_commands_are_answered_in_their_order() {
         .client(b"\x0e");
     talk.answer(&[OK, b"\x01", &column, EOF, EOF, b"\0\0 no OK, but text", OK])
         .is(Activity::Idle);
+    talk.client(b"\x0e")
+        .client(b"\x1c\x01\0\0\0")
+        .client(b"\x0e");
+    talk.answer(&[OK, b"\0\0\x01a", EOF, OK]).is(Activity::Idle);
 
     let mut talk = Talk::mysql();
     for _ in 0..COMMANDS_IN_FLIGHT_MAX {

@@ -94,6 +94,44 @@ fn client_ssl_is_changed_and_nothing_else() {
 }
 
 #[test]
+fn the_extended_half_is_changed_where_there_is_one() {
+    let capture = Capture::named("mariadb-10.11-cli");
+    let (greeting, login) = (&capture.login[0].1, &capture.login[1].1);
+    let reserved = 1 + capture.greeting().version.len() + 1 + 4 + 8 + 1 + 2 + 1 + 2 + 2 + 1;
+    for (before, at, set) in [
+        (
+            greeting,
+            reserved + 6,
+            Greeting::set_capabilities as fn(&mut [u8], _) -> _,
+        ),
+        (login, 28, HandshakeResponse::set_capabilities),
+    ] {
+        let mut edited = before.clone();
+        let flags = Capabilities::from_bits(0x18_0000_0000) | Capabilities::PROTOCOL_41;
+        assert_eq!(set(&mut edited, flags), Ok(()));
+        assert_eq!(edited[at..at + 4], [0x18, 0, 0, 0]);
+        assert_eq!(edited.len(), before.len());
+    }
+
+    let capture = Capture::named("mysql-9.7-tour");
+    for (before, set) in [
+        (
+            &capture.login[0].1,
+            Greeting::set_capabilities as fn(&mut [u8], _) -> _,
+        ),
+        (&capture.login[1].1, HandshakeResponse::set_capabilities),
+    ] {
+        let mut edited = before.clone();
+        let flags = capture.response().capabilities;
+        let same = flags.with(Capabilities::MARIADB_PROGRESS);
+        assert_eq!(set(&mut edited, flags), Ok(()));
+        let expected = edited.clone();
+        assert_eq!(set(&mut edited, same), Ok(()));
+        assert_eq!(edited, expected);
+    }
+}
+
+#[test]
 fn bits_that_servers_disagree_about_are_kept() {
     let odd = Capabilities::from_bits(0xf8_0000_0000_0000 | 0x7f << 25 | 1 << 14)
         .with(Capabilities::PROTOCOL_41);
@@ -264,9 +302,15 @@ fn attributes_are_whole_or_refused() {
     let attributes = capture.response().attributes;
     assert_eq!(attributes.find(b"_client_name"), Some(&b"libmysql"[..]));
 
-    // A login whose attributes lie about their length cannot be checked for what they claim.
+    // A login whose attributes lie about a length cannot be checked for what they claim.
     let login = &capture.login[1].1;
     assert!(HandshakeResponse::parse(&login[..login.len() - 1]).is_err());
+    let first_key = login.len() - 0x72;
+    for len in [0, login[first_key] - 1, login[first_key] + 1, 0xfb, 0xff] {
+        let mut lying = login.clone();
+        lying[first_key] = len;
+        assert!(HandshakeResponse::parse(&lying).is_err(), "{len}");
+    }
 }
 
 #[test]
