@@ -13,6 +13,7 @@ use super::pcode::Pcode;
 use super::rcode::ResultCode;
 use super::ussl::{Decoded, Message, Method, Methods};
 use super::violation::Violation;
+use crate::error::{Error, ErrorKind};
 
 /// What follows the negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,6 +213,15 @@ impl From<RefusalReason> for Refusal {
         Self {
             reason,
             answer: Vec::new(),
+        }
+    }
+}
+
+impl From<RefusalReason> for Error {
+    fn from(reason: RefusalReason) -> Self {
+        match reason {
+            RefusalReason::Violation(violation) => violation.into(),
+            _ => Self::new(ErrorKind::NotTls, reason.to_string()),
         }
     }
 }
