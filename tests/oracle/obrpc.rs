@@ -522,7 +522,7 @@ fn a_python_client_calls_our_server() {
         let facts = link.end.conn.facts();
         let version = facts.map(|facts| facts.version);
         assert_eq!(version, habits.version(method), "{method:?} {habits:?}");
-        assert!(facts.is_none_or(|facts| facts.peer_chain.len() == 1));
+        assert!(facts.is_none_or(|facts| !facts.peer_chain.is_empty()));
     });
 }
 
