@@ -261,8 +261,8 @@ impl Negotiation {
     pub(super) fn eof_text(&self) -> &'static str {
         match (&self.role, self.first.is_empty()) {
             (Role::Client(_), true) => {
-                "server closed the connection where it had to acknowledge the method that was asked \
-                 for: it does not offer it, or does not want this client"
+                "server closed the connection where it had to acknowledge the method: it does not \
+                 offer it, or does not want this client"
             }
             (Role::Client(_), false) => "server closed the connection in mid-acknowledgement",
             (Role::Server { .. }, true) => "peer closed the connection before it sent anything",

@@ -348,7 +348,7 @@ fn read_a_stream(caller: &mut Caller) {
     assert_eq!(parts, [2, 1, 0]);
 }
 
-/// Each first segment of ours is as short as can be; OceanBase closes on that, a careful server reads on.
+/// OceanBase closes on a short first segment; a careful server reads on.
 #[test]
 fn our_first_messages_may_be_cut_anywhere() {
     if !has_python() {

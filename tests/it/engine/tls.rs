@@ -40,6 +40,8 @@ impl Protocol {
 pub(super) struct Configs {
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
+    /// The server's, with TLS 1.2 alone.
+    pub(super) server_tls12: Arc<ServerConfig>,
 }
 
 pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
@@ -54,14 +56,18 @@ pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
 
     let identity = Identity::from_pem(pem(&leaf), pem(&key.serialize_pem())).unwrap();
     let roots = Roots::from_pem(&[pem(&ca)]).unwrap();
-    let server = ServerConfig::new(&ServerOptions {
+    let server = ServerOptions {
         identity,
         client_auth: ClientAuth::None,
         min_version: Version::Tls12,
         suites: Vec::new(),
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
-    });
+    };
+    let server_tls12 = ServerOptions {
+        suites: vec!["ECDHE-ECDSA-AES128-GCM-SHA256".into()],
+        ..server.clone()
+    };
     let client = ClientConfig::new(&ClientOptions {
         verify: Verify::Full(roots),
         identity: None,
@@ -72,7 +78,8 @@ pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     });
     Configs {
         client: client.unwrap(),
-        server: server.unwrap(),
+        server: ServerConfig::new(&server).unwrap(),
+        server_tls12: ServerConfig::new(&server_tls12).unwrap(),
     }
 });
 
