@@ -335,7 +335,7 @@ mod tests {
                 }
                 verdict => {
                     let ServerVerdict::Begin { used, .. } = verdict else {
-                        unreachable!()
+                        panic!("{verdict:?}")
                     };
                     assert!(used == 0 || used == len, "nothing is read beyond a message");
                     return Ok(verdict);

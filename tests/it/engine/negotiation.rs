@@ -12,7 +12,7 @@ use sealwire::tls::ServerName;
 
 use super::Open;
 use super::pair::Pair;
-use super::tls::{CONFIGS, HANDSHAKE_TIMEOUT};
+use super::tls::{CONFIGS, HANDSHAKE_TIMEOUT, server_config};
 
 const METHODS: [Method; 3] = [Method::None, Method::SslNoEncrypt, Method::SslIo];
 
@@ -39,7 +39,7 @@ fn server(methods: Methods) -> Arc<NegotiationServer> {
             is_tls_admitted: false,
         },
         tls: Some(Arc::clone(&CONFIGS.server)),
-        handshake: Some(Arc::clone(&CONFIGS.server_tls12)),
+        handshake: Some(server_config(vec!["ECDHE-ECDSA-AES128-GCM-SHA256".into()])),
         timeout: HANDSHAKE_TIMEOUT,
         danger_end_without_close_notify: true,
     })
