@@ -77,6 +77,8 @@ pub mod frame;
 mod gateway;
 #[forbid(unsafe_code)]
 pub mod limits;
+#[forbid(unsafe_code)]
+pub mod rpc;
 pub mod stream;
 #[forbid(unsafe_code)]
 pub mod time;

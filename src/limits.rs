@@ -94,3 +94,14 @@ pub const INFLATED_PIECE_LEN: usize = 8 * 1024;
 /// OB-RPC packet behind its net header, in bytes: several times the largest answer of a log reader
 /// (17 MiB). The wire allows 2047 MiB.
 pub const RPC_PACKET_LEN_MAX: usize = 64 * 1024 * 1024;
+
+/// Calls of one connection that are not over: what OceanBase's own client allows itself.
+pub const RPC_CALLS_MAX: usize = 4_096;
+
+/// Streams that one connection of a server keeps open between two parts: each is state of the
+/// server's application.
+pub const RPC_STREAMS_MAX: usize = 256;
+
+/// How long a stream is kept whose client does not ask for the next part, in ms: OceanBase's
+/// default.
+pub const RPC_STREAM_IDLE_MS: u64 = 1_200_000;

@@ -23,17 +23,19 @@ struct Room {
 const BASE: &[&str] = &["error", "limits", "time"];
 const BELOW_TLS: &[&str] = &["error", "limits", "time", "wire", "buf"];
 const BELOW_CONN: &[&str] = &["error", "limits", "time", "wire", "buf", "frame", "tls"];
+const BELOW_RPC: &[&str] = &["error", "limits", "time", "wire", "buf", "frame"];
 const BELOW_ENGINE: &[&str] = &[
     "error", "limits", "time", "wire", "buf", "frame", "tls", "conn",
 ];
 const BELOW_GATEWAY: &[&str] = &[
-    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "engine",
+    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "rpc", "engine",
 ];
 const BELOW_FFI: &[&str] = &[
-    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "engine", "stream",
+    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "rpc", "engine", "stream",
 ];
 const BELOW_CLI: &[&str] = &[
-    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "engine", "stream", "gateway",
+    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "rpc", "engine", "stream",
+    "gateway",
 ];
 
 const ROOMS: &[Room] = &[
@@ -45,6 +47,7 @@ const ROOMS: &[Room] = &[
     Room::core("frame", BELOW_TLS),
     Room::core("tls", BELOW_TLS),
     Room::core("conn", BELOW_CONN),
+    Room::core("rpc", BELOW_RPC),
     Room::shell("engine", BELOW_ENGINE),
     Room::shell("stream", BELOW_GATEWAY),
     Room::shell("ffi", BELOW_FFI),

@@ -1,16 +1,23 @@
 //! The state machine of one connection: bytes and time go in; bytes, events and the next deadline
 //! come out.
 
+mod negotiation;
+mod upgrade;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::buf::{Buf, Pools, SendQueue};
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::obrpc::Beginning;
 use crate::limits;
 use crate::time::{Monotonic, Now};
 use crate::tls::record::{Header, Opened as RecordOpened, Records};
 use crate::tls::session::Handshake;
 use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
+
+use negotiation::Negotiation;
+pub use negotiation::{NegotiationClient, NegotiationServer};
 
 /// One end of a connection, without its socket.
 ///
@@ -34,6 +41,8 @@ pub struct Connection {
     events: Events,
     deadline: Option<Monotonic>,
     facts: Option<Arc<Facts>>,
+    /// Boxed, since few connections have one.
+    beginning: Option<Box<Beginning>>,
     is_closing: bool,
     is_peer_closed: bool,
     is_plain_after_handshake: bool,
@@ -44,6 +53,8 @@ pub struct Connection {
 enum Layer {
     /// Nothing.
     Plain,
+    /// Nothing yet: the ends agree on what it will be.
+    Negotiating(Box<Negotiation>),
     /// A server before the first byte: a peer that says nothing costs no handshake state.
     Accepting(Arc<ServerConfig>),
     /// A handshake under way.
@@ -132,6 +143,7 @@ impl Connection {
             events: Events::default(),
             deadline,
             facts: None,
+            beginning: None,
             is_closing: false,
             is_peer_closed: false,
             is_plain_after_handshake: false,
@@ -156,6 +168,9 @@ impl Connection {
                 consumed: input.len(),
                 data: Data::Input(0..input.len()),
             }),
+            Layer::Negotiating(_) => self
+                .negotiate(now, input, pools)
+                .inspect_err(|_| self.fail()),
             Layer::Failed => Err(failed_before()),
             _ => self
                 .handle_records(now, input, pools)
@@ -186,6 +201,7 @@ impl Connection {
                 return Ok(());
             }
             Layer::Failed => return Err(failed_before()),
+            Layer::Negotiating(negotiation) => negotiation.eof_text(),
             Layer::Accepting(_) => "peer closed the connection before it began TLS",
             Layer::Handshaking(_) => "peer closed the connection in mid-handshake",
             Layer::Established(_) if self.is_eof_an_end && !self.is_in_mid_record() => {
@@ -212,7 +228,7 @@ impl Connection {
             Layer::Established(records) => records
                 .write(data, &mut self.out, &mut pools.send)
                 .inspect_err(|_| self.fail())?,
-            Layer::Accepting(_) | Layer::Handshaking(_) => return Ok(0),
+            Layer::Negotiating(_) | Layer::Accepting(_) | Layer::Handshaking(_) => return Ok(0),
             Layer::Failed => return Err(failed_before()),
         }
         Ok(data.len())
@@ -279,6 +295,7 @@ impl Connection {
             return Ok(());
         }
         let text = match (&self.layer, &self.partial) {
+            (Layer::Negotiating(negotiation), _) => negotiation.timeout_text(),
             (Layer::Accepting(_), None) => "peer sent nothing before the handshake deadline",
             (Layer::Accepting(_), Some(_)) => "peer sent half a ClientHello and then nothing",
             _ => "the handshake was not complete at its deadline",
@@ -303,7 +320,10 @@ impl Connection {
 
     /// True until application data can be written.
     pub fn is_handshaking(&self) -> bool {
-        matches!(self.layer, Layer::Accepting(_) | Layer::Handshaking(_))
+        matches!(
+            self.layer,
+            Layer::Negotiating(_) | Layer::Accepting(_) | Layer::Handshaking(_)
+        )
     }
 
     /// True from [`Connection::close`] on.
@@ -479,7 +499,9 @@ impl Connection {
                 }
                 Ok(RecordOpened::Nothing)
             }
-            Layer::Plain | Layer::Accepting(_) | Layer::Failed => Err(failed_before()),
+            Layer::Plain | Layer::Negotiating(_) | Layer::Accepting(_) | Layer::Failed => {
+                Err(failed_before())
+            }
         }
     }
 
@@ -547,8 +569,6 @@ fn not_tls(input: &[u8]) -> Error {
 fn failed_before() -> Error {
     Error::new(ErrorKind::Misuse, "the connection has failed before")
 }
-
-mod upgrade;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Two ends in memory: every record path against every other, and every way to cut the stream.
 
+mod negotiation;
 mod upgrade;
 
 use std::sync::{Arc, LazyLock};

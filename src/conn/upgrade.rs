@@ -104,6 +104,10 @@ impl Connection {
             )),
             Layer::Plain => Ok(()),
             Layer::Failed => Err(failed_before()),
+            Layer::Negotiating(_) => Err(Error::new(
+                ErrorKind::Misuse,
+                "TLS begun in mid-negotiation",
+            )),
             Layer::Accepting(_) | Layer::Handshaking(_) | Layer::Established(_) => {
                 Err(Error::new(ErrorKind::Misuse, "TLS has begun already"))
             }
@@ -112,6 +116,8 @@ impl Connection {
 
     fn begin_tls(&mut self, layer: Layer, now: Now, timeout: Duration) {
         self.layer = layer;
-        self.deadline = Some(now.monotonic.after(timeout));
+        // A negotiation in front of TLS has a deadline for both.
+        let deadline = now.monotonic.after(timeout);
+        self.deadline = Some(self.deadline.map_or(deadline, |first| first.min(deadline)));
     }
 }

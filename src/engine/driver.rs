@@ -21,6 +21,7 @@ use super::waker::Waker;
 use crate::buf::{BufPool, Pools};
 use crate::conn::Connection;
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::obrpc::Beginning;
 use crate::limits;
 use crate::time::{Monotonic, Now};
 use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
@@ -380,6 +381,11 @@ impl Engine {
     /// What the TLS handshake agreed on, once it is complete.
     pub fn facts(&self, id: ConnId) -> Option<&Arc<Facts>> {
         self.slot(id)?.facts()
+    }
+
+    /// How a negotiated connection began, once that is known to its server end.
+    pub fn beginning(&self, id: ConnId) -> Option<&Beginning> {
+        self.slot(id)?.beginning()
     }
 
     /// When bytes last arrived or were last taken by the kernel; the time of the connection's

@@ -4,6 +4,7 @@
 
 mod harness;
 mod hazards;
+mod obrpc;
 mod openssl;
 mod process;
 mod rustls;

@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// The certificates as files; kept for as long as the tests run.
-static FILES: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+pub(crate) static FILES: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write("ca.pem", &PKI.ca);

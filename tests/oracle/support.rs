@@ -226,7 +226,7 @@ impl End {
         Self::new(Connection::server(config, NOW), Pools::new(8))
     }
 
-    fn new(conn: Connection, pools: Pools) -> Self {
+    pub(crate) fn new(conn: Connection, pools: Pools) -> Self {
         Self {
             conn,
             pools,

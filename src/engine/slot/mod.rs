@@ -12,6 +12,7 @@ use super::io::Io;
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection};
 use crate::error::{Error, Result};
+use crate::frame::obrpc::Beginning;
 use crate::limits;
 use crate::time::Monotonic;
 use crate::tls::Facts;
@@ -258,6 +259,10 @@ impl Slot {
 
     pub(super) fn facts(&self) -> Option<&Arc<Facts>> {
         self.conn.as_ref()?.facts()
+    }
+
+    pub(super) fn beginning(&self) -> Option<&Beginning> {
+        self.conn.as_ref()?.beginning()
     }
 
     pub(super) fn queued(&self) -> usize {

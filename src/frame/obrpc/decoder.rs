@@ -64,28 +64,44 @@ impl PacketDecoder {
         &'a mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Frame<'a>>, Violation> {
+        if self.peek(input)?.is_none() {
+            return Ok(None);
+        }
+        let split = if self.partial.is_empty() {
+            let split = split(input, self.len_max)?;
+            *input = split.map_or(*input, |(_, _, rest)| rest);
+            split
+        } else {
+            self.is_delivered = true;
+            split(&self.partial, self.len_max)?
+        };
+        Ok(split.map(|(header, body, _)| Frame { header, body }))
+    }
+
+    /// The header of the packet that [`PacketDecoder::next`] gives next, once it is whole. What
+    /// arrived in part is taken from `input`; a packet that lies in it in one piece is not.
+    ///
+    /// # Errors
+    ///
+    /// As [`PacketDecoder::next`].
+    pub fn peek(&mut self, input: &mut &[u8]) -> Result<Option<NetHeader>, Violation> {
         if std::mem::take(&mut self.is_delivered) {
             self.partial = Vec::new();
         }
         if self.partial.is_empty()
-            && let Some((header, body, rest)) = split(input, self.len_max)?
+            && let Some((header, ..)) = split(input, self.len_max)?
         {
-            *input = rest;
-            return Ok(Some(Frame { header, body }));
+            return Ok(Some(header));
         }
         if !self.fill(NET_HEADER_LEN, input) {
             return Ok(None);
         }
-        let len = match self.partial.first_chunk() {
-            Some(header) => NetHeader::decode(*header, self.len_max)?.payload_len as usize,
-            None => return Ok(None),
-        };
-        if !self.fill(NET_HEADER_LEN.saturating_add(len), input) {
+        let Some(header) = self.partial.first_chunk() else {
             return Ok(None);
-        }
-        self.is_delivered = true;
-        let frame = split(&self.partial, self.len_max)?;
-        Ok(frame.map(|(header, body, _)| Frame { header, body }))
+        };
+        let header = NetHeader::decode(*header, self.len_max)?;
+        let len = NET_HEADER_LEN.saturating_add(header.payload_len as usize);
+        Ok(self.fill(len, input).then_some(header))
     }
 
     /// True where a packet has arrived in part: the stream must not end here.

@@ -25,6 +25,7 @@ mod easy;
 mod first_bytes;
 mod flags;
 mod header;
+mod negotiation;
 mod net;
 mod packet;
 pub mod payload;
@@ -42,6 +43,10 @@ pub use first_bytes::FirstBytes;
 pub use flags::Flags;
 pub use header::{
     ANY_CLUSTER, PRIORITY, RPC_HEADER_LEN, RPC_HEADER_LEN_MIN, RpcHeader, SYS_TENANT,
+};
+pub use negotiation::{
+    Beginning, Bypass, ClientRequest, ClientVerdict, Refusal, RefusalReason, ServerPolicy,
+    ServerVerdict, Then,
 };
 pub use net::{FrameKind, NET_HEADER_LEN, NetHeader};
 pub use packet::{Packet, read_response, refusal, write_packet, write_response};

@@ -65,6 +65,9 @@ impl Method {
 }
 
 impl Methods {
+    /// TLS alone.
+    pub const SSL_IO: Self = Self(Method::SslIo as u32);
+
     /// True where `method` is one of them.
     pub fn contains(self, method: Method) -> bool {
         self.0 & method as u32 != 0

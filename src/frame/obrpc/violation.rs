@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::ussl::Method;
 use crate::error::{Error, ErrorKind};
 
 /// How a peer broke the protocol.
@@ -21,6 +22,13 @@ pub enum Violation {
     MessageLen(u32),
     /// A negotiation message asks for a method that does not exist.
     UnknownMethod(u32),
+    /// A server acknowledges another method than the one that was asked for.
+    OtherMethod {
+        /// What was asked for.
+        asked: Method,
+        /// What the server says.
+        got: Method,
+    },
     /// The payload has another checksum than its header says.
     Checksum {
         /// What the header says.
@@ -55,6 +63,12 @@ impl fmt::Display for Violation {
                     "negotiation message asks for the unknown method {method}"
                 )
             }
+            Self::OtherMethod { asked, got } => write!(
+                f,
+                "server acknowledges method {}, {} was asked for",
+                got.name(),
+                asked.name()
+            ),
             Self::Checksum { expected, got } => write!(
                 f,
                 "payload is damaged: checksum {got:#x}, its header says {expected:#x}"

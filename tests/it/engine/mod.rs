@@ -1,6 +1,7 @@
 //! The engine: each topic on every back end, and what only the simulator can bring about.
 
 mod chain;
+mod negotiation;
 mod pair;
 mod sim;
 mod tls;
@@ -29,9 +30,11 @@ macro_rules! on_every_backend {
 on_every_backend! {
     a_closed_connection_sends_what_is_queued
     a_refused_connect_is_reported
+    a_refused_request_is_answered_and_closed
     a_slow_reader_stops_the_writer
     a_waker_ends_a_wait
     aborting_ends_both_sides
+    connections_negotiate_each_method
     each_side_ends_its_stream_by_itself
     plaintext_behind_the_boundary_belongs_to_tls
     plaintext_to_a_tls_port_fails_the_handshake

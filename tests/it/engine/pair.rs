@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use sealwire::buf::Pools;
+use sealwire::conn::Connection;
 use sealwire::engine::{Address, ConnId, Engine, Event, SocketOptions};
+use sealwire::time::Now;
 
 use super::chain::listen_options;
 use super::tls::Protocol;
@@ -27,11 +30,24 @@ impl Pair {
     }
 
     /// A connection whose two ends have just been started.
-    pub(super) fn accepted(mut engine: Engine, client: Protocol, server: Protocol) -> Self {
+    pub(super) fn accepted(engine: Engine, client: Protocol, server: Protocol) -> Self {
+        Self::started(
+            engine,
+            |now, pools| client.client(now, pools),
+            |now| server.server(now),
+        )
+    }
+
+    /// The same, whatever its two ends are.
+    pub(super) fn started(
+        mut engine: Engine,
+        client: impl FnOnce(Now, &mut Pools) -> Connection,
+        server: impl FnOnce(Now) -> Connection,
+    ) -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let listener = engine.listen(&any, &listen_options()).unwrap();
         let address = engine.local_address(listener).unwrap();
-        let conn = client.client(engine.now(), engine.pools());
+        let conn = client(engine.now(), engine.pools());
         let options = SocketOptions::default();
         let client = engine
             .connect(&address, conn, &options, PATIENCE, 1)
@@ -48,7 +64,7 @@ impl Pair {
             unreachable!()
         };
         pair.server = id;
-        let conn = server.server(pair.engine.now());
+        let conn = server(pair.engine.now());
         pair.engine.start(id, conn, 2);
         pair
     }

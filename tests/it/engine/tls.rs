@@ -43,27 +43,8 @@ pub(super) struct Configs {
 }
 
 pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let ca = params.self_signed(&key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(params, key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-    let leaf = params.signed_by(&key, &issuer).unwrap().pem();
-
-    let identity = Identity::from_pem(pem(&leaf), pem(&key.serialize_pem())).unwrap();
-    let roots = Roots::from_pem(&[pem(&ca)]).unwrap();
-    let server = ServerConfig::new(&ServerOptions {
-        identity,
-        client_auth: ClientAuth::None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
-        records: RecordPath::InPlace,
-        handshake_timeout: HANDSHAKE_TIMEOUT,
-    });
     let client = ClientConfig::new(&ClientOptions {
-        verify: Verify::Full(roots),
+        verify: Verify::Full(Arc::clone(&PKI.roots)),
         identity: None,
         min_version: Version::Tls12,
         suites: Vec::new(),
@@ -72,7 +53,39 @@ pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     });
     Configs {
         client: client.unwrap(),
-        server: server.unwrap(),
+        server: server_config(Vec::new()),
+    }
+});
+
+pub(super) fn server_config(suites: Vec<String>) -> Arc<ServerConfig> {
+    let options = ServerOptions {
+        identity: Arc::clone(&PKI.identity),
+        client_auth: ClientAuth::None,
+        min_version: Version::Tls12,
+        suites,
+        records: RecordPath::InPlace,
+        handshake_timeout: HANDSHAKE_TIMEOUT,
+    };
+    ServerConfig::new(&options).unwrap()
+}
+
+struct Pki {
+    roots: Arc<Roots>,
+    identity: Arc<Identity>,
+}
+
+static PKI: LazyLock<Pki> = LazyLock::new(|| {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let leaf = params.signed_by(&key, &issuer).unwrap().pem();
+    Pki {
+        roots: Roots::from_pem(&[pem(&ca)]).unwrap(),
+        identity: Identity::from_pem(pem(&leaf), pem(&key.serialize_pem())).unwrap(),
     }
 });
 

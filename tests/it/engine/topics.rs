@@ -7,6 +7,10 @@ use sealwire::error::ErrorKind;
 use sealwire::limits;
 use sealwire::tls::ServerName;
 
+pub(super) use super::negotiation::{
+    a_refused_request_is_answered_and_closed, connections_negotiate_each_method,
+};
+
 use super::Open;
 use super::chain::{Chain, listen_options, pattern};
 use super::pair::Pair;

@@ -1,0 +1,315 @@
+//! The negotiation in front of OB-RPC, as the first layer of a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Connection, Data, Held, Layer, Opened, failed_before};
+use crate::buf::Pools;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::obrpc::{
+    Beginning, ClientRequest, ClientVerdict, Message, Method, ServerPolicy, ServerVerdict, Then,
+};
+use crate::time::Now;
+use crate::tls::{ClientConfig, ServerConfig, ServerName};
+
+/// What the server end of a negotiated connection is made of.
+#[derive(Clone, Debug)]
+pub struct NegotiationServer {
+    /// Whom it admits.
+    pub policy: ServerPolicy,
+    /// TLS for [`Method::SslIo`], and for those who begin with TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// TLS for [`Method::SslNoEncrypt`], which must be 1.2 alone.
+    pub handshake: Option<Arc<ServerConfig>>,
+    /// From the connection being made to the end of the negotiation and the handshake.
+    pub timeout: Duration,
+    /// See [`Connection::danger_end_without_close_notify`]: OceanBase's ends never send one.
+    pub danger_end_without_close_notify: bool,
+}
+
+/// What the client end of a negotiated connection is made of.
+#[derive(Clone, Debug)]
+pub struct NegotiationClient {
+    /// What it asks for.
+    pub request: ClientRequest,
+    /// TLS, for every method but [`Method::None`]; 1.2 alone for [`Method::SslNoEncrypt`].
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// From the connection being made to the end of the negotiation and the handshake.
+    pub timeout: Duration,
+    /// See [`Connection::danger_end_without_close_notify`]: OceanBase's ends never send one.
+    pub danger_end_without_close_notify: bool,
+}
+
+/// A negotiation under way.
+pub(super) struct Negotiation {
+    role: Role,
+    /// What has arrived, and not a byte more than was needed to judge it.
+    first: Vec<u8>,
+}
+
+enum Role {
+    Client(NegotiationClient),
+    Server {
+        server: Arc<NegotiationServer>,
+        is_exempt: bool,
+    },
+}
+
+/// What a negotiation does next.
+enum Step {
+    NeedMore(usize),
+    Begin {
+        then: Then,
+        /// Bytes of the negotiation that are used up.
+        used: usize,
+        answer: Option<Message>,
+        beginning: Option<Beginning>,
+    },
+}
+
+impl Connection {
+    /// The client end of a connection to an OB-RPC port, which asks for its method first. With
+    /// [`Method::None`], and as an exempt client, it is in use at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misuse`] where the method needs TLS and there is none.
+    pub fn negotiated_client(
+        client: &NegotiationClient,
+        now: Now,
+        pools: &mut Pools,
+    ) -> Result<Self> {
+        if client.request.method != Method::None && client.tls.is_none() {
+            return Err(lacks_tls(client.request.method));
+        }
+        let mut conn = Self::plain();
+        let message = client.request.message().encode();
+        conn.out.append(&message, &mut pools.send);
+        if let Ok(ClientVerdict::NeedMore(_)) = client.request.judge(&[]) {
+            conn.begin_negotiation(Role::Client(client.clone()), now, client.timeout);
+        }
+        Ok(conn)
+    }
+
+    /// The server end of a connection to an OB-RPC port: its first bytes tell what it is to become.
+    /// For `is_exempt` see [`ServerPolicy::judge`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Misuse`] where a method needs TLS and there is none.
+    pub fn negotiated_server(
+        server: &Arc<NegotiationServer>,
+        is_exempt: bool,
+        now: Now,
+    ) -> Result<Self> {
+        let policy = &server.policy;
+        for (needs, config, method) in [
+            (policy.is_tls_admitted, &server.tls, Method::SslIo),
+            (
+                policy.methods.contains(Method::SslIo),
+                &server.tls,
+                Method::SslIo,
+            ),
+            (
+                policy.methods.contains(Method::SslNoEncrypt),
+                &server.handshake,
+                Method::SslNoEncrypt,
+            ),
+        ] {
+            if needs && config.is_none() {
+                return Err(lacks_tls(method));
+            }
+        }
+        let mut conn = Self::plain();
+        let role = Role::Server {
+            server: Arc::clone(server),
+            is_exempt,
+        };
+        conn.begin_negotiation(role, now, server.timeout);
+        Ok(conn)
+    }
+
+    /// How the connection began, once that is known to the server end of a negotiated one.
+    pub fn beginning(&self) -> Option<&Beginning> {
+        self.beginning.as_deref()
+    }
+
+    fn begin_negotiation(&mut self, role: Role, now: Now, timeout: Duration) {
+        let first = Vec::new();
+        self.layer = Layer::Negotiating(Box::new(Negotiation { role, first }));
+        self.deadline = Some(now.monotonic.after(timeout));
+    }
+
+    /// Takes as much of the input as the negotiation needs; the rest goes to what follows it.
+    pub(super) fn negotiate(
+        &mut self,
+        now: Now,
+        input: &mut [u8],
+        pools: &mut Pools,
+    ) -> Result<Opened> {
+        let mut consumed = 0;
+        let step = loop {
+            let Layer::Negotiating(negotiation) = &mut self.layer else {
+                return Err(failed_before());
+            };
+            let wanted = match negotiation.judge() {
+                Ok(Step::NeedMore(len)) => len.saturating_sub(negotiation.first.len()),
+                Ok(step) => break step,
+                Err((error, answer)) => {
+                    self.out.append(&answer, &mut pools.send);
+                    return Err(error);
+                }
+            };
+            let rest = input.get(consumed..).unwrap_or_default();
+            if rest.is_empty() {
+                let data = Data::None;
+                return Ok(Opened { consumed, data });
+            }
+            let piece = &rest[..wanted.min(rest.len())];
+            negotiation.first.extend_from_slice(piece);
+            consumed += piece.len();
+        };
+        self.begin(step, now, pools)?;
+        if self.held.is_some() {
+            let data = Data::Held;
+            return Ok(Opened { consumed, data });
+        }
+        let rest = input.get_mut(consumed..).unwrap_or_default();
+        let mut opened = self.handle_recv(now, rest, pools)?;
+        opened.consumed += consumed;
+        if let Data::Input(range) = &mut opened.data {
+            *range = range.start + consumed..range.end + consumed;
+        }
+        Ok(opened)
+    }
+
+    fn begin(&mut self, step: Step, now: Now, pools: &mut Pools) -> Result<()> {
+        let Step::Begin {
+            then,
+            used,
+            answer,
+            beginning,
+        } = step
+        else {
+            return Ok(());
+        };
+        let Layer::Negotiating(negotiation) = std::mem::replace(&mut self.layer, Layer::Plain)
+        else {
+            return Err(failed_before());
+        };
+        let Negotiation { role, first } = *negotiation;
+        self.beginning = beginning.map(Box::new);
+        if let Some(answer) = answer {
+            self.out.append(&answer.encode(), &mut pools.send);
+        }
+        if let Some(unused) = first.get(used..).filter(|unused| !unused.is_empty()) {
+            self.keep_partial(unused, pools);
+        }
+        match then {
+            Then::Plain => {
+                self.held = self
+                    .partial
+                    .as_ref()
+                    .map(|unused| Held::InPartial(0..unused.len()));
+                self.deadline = None;
+                self.events.handshake_done = true;
+                Ok(())
+            }
+            Then::Tls => role.start_tls(self, now, pools, Method::SslIo),
+            Then::Handshake => {
+                role.start_tls(self, now, pools, Method::SslNoEncrypt)?;
+                self.danger_plain_after_handshake()
+            }
+        }
+    }
+}
+
+impl Negotiation {
+    /// Judges what has arrived. An error comes with what the peer is to be told.
+    fn judge(&self) -> Result<Step, (Error, Vec<u8>)> {
+        match &self.role {
+            Role::Client(client) => match client.request.judge(&self.first) {
+                Ok(ClientVerdict::NeedMore(len)) => Ok(Step::NeedMore(len)),
+                Ok(ClientVerdict::Begin { then, used }) => Ok(Step::Begin {
+                    then,
+                    used,
+                    answer: None,
+                    beginning: None,
+                }),
+                Err(violation) => Err((violation.into(), Vec::new())),
+            },
+            Role::Server { server, is_exempt } => {
+                match server.policy.judge(*is_exempt, &self.first) {
+                    Ok(ServerVerdict::NeedMore(len)) => Ok(Step::NeedMore(len)),
+                    Ok(ServerVerdict::Begin {
+                        beginning,
+                        used,
+                        answer,
+                    }) => Ok(Step::Begin {
+                        then: beginning.then,
+                        used,
+                        answer,
+                        beginning: Some(beginning),
+                    }),
+                    Err(refusal) => Err((refusal.reason.into(), refusal.answer)),
+                }
+            }
+        }
+    }
+
+    /// What an end of the peer's stream means here.
+    pub(super) fn eof_text(&self) -> &'static str {
+        match (&self.role, self.first.is_empty()) {
+            (Role::Client(_), true) => {
+                "server closed the connection where it had to acknowledge the method: it does not \
+                 offer it, or does not want this client"
+            }
+            (Role::Client(_), false) => "server closed the connection in mid-acknowledgement",
+            (Role::Server { .. }, true) => "peer closed the connection before it sent anything",
+            (Role::Server { .. }, false) => "peer closed the connection in mid-negotiation",
+        }
+    }
+
+    /// What a deadline that passed means here.
+    pub(super) fn timeout_text(&self) -> &'static str {
+        match (&self.role, self.first.is_empty()) {
+            (Role::Client(_), _) => {
+                "server did not acknowledge the method that was asked for in time"
+            }
+            (Role::Server { .. }, true) => "peer sent nothing before the negotiation deadline",
+            (Role::Server { .. }, false) => "peer sent half a negotiation and then nothing",
+        }
+    }
+}
+
+impl Role {
+    fn start_tls(
+        &self,
+        conn: &mut Connection,
+        now: Now,
+        pools: &mut Pools,
+        method: Method,
+    ) -> Result<()> {
+        match self {
+            Self::Client(client) => {
+                let (config, name) = client.tls.as_ref().ok_or_else(|| lacks_tls(method))?;
+                conn.is_eof_an_end = client.danger_end_without_close_notify;
+                conn.start_tls_client(config, name, now, pools)
+            }
+            Self::Server { server, .. } => {
+                let config = match method {
+                    Method::SslNoEncrypt => &server.handshake,
+                    Method::SslIo | Method::None => &server.tls,
+                };
+                let config = config.as_ref().ok_or_else(|| lacks_tls(method))?;
+                conn.is_eof_an_end = server.danger_end_without_close_notify;
+                conn.start_tls_server(config, now)
+            }
+        }
+    }
+}
+
+fn lacks_tls(method: Method) -> Error {
+    let text = format!("method {} without a TLS configuration", method.name());
+    Error::new(ErrorKind::Misuse, text)
+}
