@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -35,7 +35,8 @@ pub(crate) fn has(program: &str, version: &str) -> bool {
 /// A child that ends when it is dropped, with everything it said.
 pub(crate) struct Process {
     child: Child,
-    stdin: ChildStdin,
+    /// Has its own thread, which ends with the child: neither end waits for the other.
+    stdin: Sender<Vec<u8>>,
     pub(crate) stdout: Arc<Said>,
     pub(crate) stderr: Arc<Said>,
 }
@@ -49,8 +50,18 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program was there before");
+        let mut pipe = child.stdin.take().expect("a pipe");
+        let (stdin, texts) = mpsc::channel::<Vec<u8>>();
+        thread::spawn(move || {
+            for text in texts {
+                // A child that has gone is seen by whoever waits for its words.
+                if pipe.write_all(&text).is_err() {
+                    return;
+                }
+            }
+        });
         Self {
-            stdin: child.stdin.take().expect("a pipe"),
+            stdin,
             stdout: Said::listen(child.stdout.take().expect("a pipe")),
             stderr: Said::listen(child.stderr.take().expect("a pipe")),
             child,
@@ -58,9 +69,9 @@ impl Process {
     }
 
     /// Writes to the child's standard input.
-    pub(crate) fn say(&mut self, text: &[u8]) {
-        self.stdin.write_all(text).expect("the child listens");
-        self.stdin.flush().expect("the child listens");
+    pub(crate) fn say(&self, text: &[u8]) {
+        // As above.
+        let _ = self.stdin.send(text.to_vec());
     }
 }
 

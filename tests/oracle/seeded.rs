@@ -34,6 +34,16 @@ fn both_record_paths_agree() {
     run(harness::records_differential, 1_500, 160);
 }
 
+/// A TLS 1.2 client asks to renegotiate with a ClientHello that cannot be read, then sends a fatal
+/// alert: rustls refuses the one, and we, who decline without reading it, are told the other.
+#[test]
+fn a_declined_hello_may_be_rubbish() {
+    let (tls12_server, handshake, alert, deliver) = (2, 10, 13, 19);
+    let hello = [handshake, 1, 2, 9, 9, 0];
+    let script = [&[tls12_server][..], &hello, &[alert, 2, 85, deliver]].concat();
+    harness::records_differential(&script);
+}
+
 #[test]
 fn a_server_survives_anything() {
     run(harness::conn_server, 2_500, 200);
