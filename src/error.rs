@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Truncated,
     /// The peer or the link: a deadline passed.
     Timeout,
+    /// The peer broke the database protocol.
+    Protocol,
     /// The peer speaks something else than TLS.
     NotTls,
     /// The peer broke the TLS protocol.
@@ -152,6 +154,7 @@ impl ErrorKind {
             Self::Io => "io",
             Self::Truncated => "truncated",
             Self::Timeout => "timeout",
+            Self::Protocol => "protocol",
             Self::NotTls => "not_tls",
             Self::TlsProtocol => "tls_protocol",
             Self::TlsIncompatible => "tls_incompatible",

@@ -62,6 +62,8 @@ pub mod conn;
 pub mod engine;
 #[forbid(unsafe_code)]
 pub mod error;
+#[forbid(unsafe_code)]
+pub mod frame;
 #[cfg(feature = "cli")]
 mod gateway;
 #[forbid(unsafe_code)]

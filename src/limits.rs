@@ -90,3 +90,19 @@ pub const TICKET_LIFETIME_S: u32 = 7_200;
 
 /// How far the clocks of two gateways that share ticket keys may differ, in seconds.
 pub const TICKET_SKEW_S: u64 = 60;
+
+/// Login packet of a MySQL client, in bytes: 64 KiB of attributes, which is what servers take, and
+/// the longest names and answers many times over.
+pub const LOGIN_PACKET_LEN_MAX: usize = 1024 * 1024;
+
+/// MySQL commands that a client sends before the first is answered: more than any driver that
+/// pipelines. Beyond that the session is no longer followed.
+pub const COMMANDS_IN_FLIGHT_MAX: usize = 1_024;
+
+/// Plain bytes that are inflated at a time, in bytes: enough to be cheap, and little enough for
+/// each of many connections to have at once.
+pub const INFLATED_PIECE_LEN: usize = 8 * 1024;
+
+/// OB-RPC packet behind its net header, in bytes: several times the largest answer of a log reader
+/// (17 MiB). The wire allows 2047 MiB.
+pub const RPC_PACKET_LEN_MAX: usize = 64 * 1024 * 1024;

@@ -1,11 +1,13 @@
 //! A blocking stream over a [`Connection`] and any socket: no engine, no ring.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection, Data};
 use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
 /// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and
 /// write timeouts.
@@ -53,10 +55,41 @@ impl<S: Read + Write> Stream<S> {
     pub fn handshake(&mut self) -> Result<()> {
         while self.conn.is_handshaking() {
             self.flush_conn()?;
-            self.receive()?;
+            if self.input.is_empty() {
+                self.receive()?;
+            }
             self.open()?;
         }
         self.flush_conn()
+    }
+
+    /// Begins TLS as the client of a plain stream, to the server that is to be known as `name`.
+    /// What was read was plain; everything after it, received already or not, belongs to TLS.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::start_tls_client`].
+    pub fn start_tls_client(
+        &mut self,
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        self.conn
+            .start_tls_client(config, name, now, &mut self.pools)?;
+        self.chunk = Chunk::None;
+        Ok(())
+    }
+
+    /// Begins TLS as the server of a plain stream: the counterpart of [`Stream::start_tls_client`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::start_tls_server`].
+    pub fn start_tls_server(&mut self, config: &Arc<ServerConfig>) -> Result<()> {
+        self.conn.start_tls_server(config, self.clock.now())?;
+        self.chunk = Chunk::None;
+        Ok(())
     }
 
     /// The connection, for its facts.
@@ -230,6 +263,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::tls::{Identity, Pem, RecordPath, ServerOptions};
 
     #[test]
     fn bytes_pass_and_the_end_is_seen() {
@@ -255,5 +289,35 @@ mod tests {
         stream.read_to_end(&mut echoed).unwrap();
         assert!(echoed == data);
         echo.join().unwrap();
+    }
+
+    fn server_config() -> Arc<ServerConfig> {
+        let lone = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let (chain, key) = (lone.cert.pem(), lone.signing_key.serialize_pem());
+        let pem = |text| Pem {
+            name: "test.pem",
+            text,
+        };
+        let identity = Identity::from_pem(pem(chain.as_bytes()), pem(key.as_bytes())).unwrap();
+        let options = ServerOptions {
+            records: RecordPath::InPlace,
+            ..ServerOptions::new(identity)
+        };
+        ServerConfig::new(&options).unwrap()
+    }
+
+    #[test]
+    fn what_was_received_behind_the_plain_part_belongs_to_tls() {
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        far.write_all(b"plainsmuggled").unwrap();
+        drop(far);
+        let mut stream = Stream::new(Connection::plain(), near, Clock::start(), Pools::new(4));
+        let mut plain = [0; 5];
+        stream.read_exact(&mut plain).unwrap();
+        assert_eq!(&plain, b"plain");
+        stream.start_tls_server(&server_config()).unwrap();
+        let error = stream.handshake().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotTls);
+        assert!(error.to_string().contains("\"smuggled\""), "{error}");
     }
 }

@@ -18,6 +18,9 @@ use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
 /// [`Connection::poll_event`] until it is empty, [`Connection::poll_transmit`] until it is empty,
 /// and [`Connection::poll_timeout`] for the time at which [`Connection::handle_timeout`] is due.
 ///
+/// A plain connection may begin TLS later, in the midst of its stream
+/// ([`Connection::start_tls_client`], [`Connection::start_tls_server`]).
+///
 /// An error is final: what [`Connection::poll_transmit`] still holds (the TLS alert) is sent, then
 /// the socket is closed. [`Connection::release`] must be the last call, since buffers belong to the
 /// pools.
@@ -33,6 +36,8 @@ pub struct Connection {
     facts: Option<Arc<Facts>>,
     is_closing: bool,
     is_peer_closed: bool,
+    is_plain_after_handshake: bool,
+    is_eof_an_end: bool,
 }
 
 /// What stands between the application and the wire.
@@ -107,14 +112,9 @@ impl Connection {
         now: Now,
         pools: &mut Pools,
     ) -> Result<Self> {
-        let mut handshake = Box::new(Handshake::client(config, name, now)?);
-        let mut out = SendQueue::default();
-        handshake.advance(now, &[], &mut out, &mut pools.send)?;
-        let deadline = now.monotonic.after(config.handshake_timeout());
-        Ok(Self {
-            out,
-            ..Self::new(Layer::Handshaking(handshake), Some(deadline))
-        })
+        let mut conn = Self::plain();
+        conn.start_tls_client(config, name, now, pools)?;
+        Ok(conn)
     }
 
     /// The server end of a TLS connection. Until the first byte arrives it holds next to nothing.
@@ -134,6 +134,8 @@ impl Connection {
             facts: None,
             is_closing: false,
             is_peer_closed: false,
+            is_plain_after_handshake: false,
+            is_eof_an_end: false,
         }
     }
 
@@ -141,7 +143,8 @@ impl Connection {
     ///
     /// Called again with the rest of the input until all of it is consumed, and once more, with
     /// nothing, to let go of [`Data::Held`]. A record that is incomplete is consumed and kept. What
-    /// follows the peer's close_notify is consumed and ignored (RFC 8446 section 6.1).
+    /// follows the peer's close_notify is consumed and ignored (RFC 8446 section 6.1). On a plain
+    /// connection all of the input is one chunk.
     pub fn handle_recv(&mut self, now: Now, input: &mut [u8], pools: &mut Pools) -> Result<Opened> {
         self.let_go_of_held(pools);
         match &self.layer {
@@ -185,6 +188,10 @@ impl Connection {
             Layer::Failed => return Err(failed_before()),
             Layer::Accepting(_) => "peer closed the connection before it began TLS",
             Layer::Handshaking(_) => "peer closed the connection in mid-handshake",
+            Layer::Established(_) if self.is_eof_an_end && !self.is_in_mid_record() => {
+                self.note_peer_closed();
+                return Ok(());
+            }
             Layer::Established(_) => {
                 "peer closed the connection without close_notify: data may be missing at its end"
             }
@@ -327,6 +334,12 @@ impl Connection {
     fn handle_records(&mut self, now: Now, input: &mut [u8], pools: &mut Pools) -> Result<Opened> {
         let mut consumed = 0;
         while consumed < input.len() && !self.is_peer_closed {
+            if matches!(self.layer, Layer::Plain) {
+                return Ok(Opened {
+                    consumed: input.len(),
+                    data: Data::Input(consumed..input.len()),
+                });
+            }
             let rest = &mut input[consumed..];
             if self.partial.is_some() {
                 let (len, is_whole) = match self.complete_partial(rest) {
@@ -476,7 +489,7 @@ impl Connection {
             return Err(failed_before());
         };
         let (facts, records) = handshake.finish(now)?;
-        self.layer = Layer::Established(records);
+        self.layer = self.layer_behind(&facts, records)?;
         self.facts = Some(Arc::new(facts));
         self.deadline = None;
         self.events.handshake_done = true;
@@ -502,6 +515,10 @@ impl Connection {
     fn note_peer_closed(&mut self) {
         self.is_peer_closed = true;
         self.events.peer_closed = true;
+    }
+
+    fn is_in_mid_record(&self) -> bool {
+        self.partial.is_some() && self.held.is_none()
     }
 
     fn let_go_of_held(&mut self, pools: &mut Pools) {
@@ -530,6 +547,8 @@ fn not_tls(input: &[u8]) -> Error {
 fn failed_before() -> Error {
     Error::new(ErrorKind::Misuse, "the connection has failed before")
 }
+
+mod upgrade;
 
 #[cfg(test)]
 mod tests;

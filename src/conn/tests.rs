@@ -1,5 +1,7 @@
 //! Two ends in memory: every record path against every other, and every way to cut the stream.
 
+mod upgrade;
+
 use std::sync::{Arc, LazyLock};
 
 use super::{ConnEvent, Connection, Data};

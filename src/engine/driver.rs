@@ -23,7 +23,7 @@ use crate::conn::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::time::{Monotonic, Now};
-use crate::tls::Facts;
+use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
 
 /// Connections and listeners of one thread, and the back end that moves their bytes.
 ///
@@ -229,6 +229,30 @@ impl Engine {
     /// before.
     pub fn start(&mut self, id: ConnId, conn: Connection, user_data: u64) {
         self.with(id, |slot, io| slot.start(conn, user_data, io));
+    }
+
+    /// Begins TLS as the server of a plain connection that is in use. What was consumed was plain;
+    /// everything after it, received already or not, belongs to TLS. [`Event::Connected`] tells
+    /// once more, when the handshake is complete; where TLS cannot begin the connection fails.
+    pub fn start_tls_server(&mut self, id: ConnId, config: &Arc<ServerConfig>) {
+        self.with(id, |slot, io| {
+            slot.start_tls(io, |conn, io| conn.start_tls_server(config, io.now));
+        });
+    }
+
+    /// Begins TLS as the client of a plain connection, to the server that is to be known as `name`:
+    /// the counterpart of [`Engine::start_tls_server`]. The ClientHello follows what was written.
+    pub fn start_tls_client(
+        &mut self,
+        id: ConnId,
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+    ) {
+        self.with(id, |slot, io| {
+            slot.start_tls(io, |conn, io| {
+                conn.start_tls_client(config, name, io.now, &mut io.pools)
+            });
+        });
     }
 
     /// Takes a connected stream socket and starts `conn` on it. On error the socket is closed.

@@ -124,6 +124,14 @@ impl Inbox {
         Ok(dropped)
     }
 
+    /// Takes plaintext that was not read for what it was before it was opened, on a connection
+    /// whose plaintext is its input: the connection reads it otherwise from now on.
+    pub(super) fn unread(&mut self) {
+        if let Plain::Input(range) = std::mem::take(&mut self.plain) {
+            self.opened = range.start;
+        }
+    }
+
     /// Moves what is left out of the back end's memory, which is scarce and shared, into the
     /// engine's.
     pub(super) fn keep(&mut self, io: &mut Io) {

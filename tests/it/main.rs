@@ -4,3 +4,4 @@
 
 mod backend;
 mod engine;
+mod frame;

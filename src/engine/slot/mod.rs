@@ -188,6 +188,25 @@ impl Slot {
         Ok(taken)
     }
 
+    /// Has `begin` put the plain connection under TLS. What was not consumed belongs to TLS.
+    pub(super) fn start_tls(
+        &mut self,
+        io: &mut Io,
+        begin: impl FnOnce(&mut Connection, &mut Io) -> Result<()>,
+    ) {
+        let Some(conn) = self.conn.as_mut().filter(|_| self.life == Life::Open) else {
+            return;
+        };
+        match begin(conn, io) {
+            Ok(()) => {
+                self.inbox.unread();
+                self.stage = Stage::Handshake;
+                self.is_connected_due = false;
+            }
+            Err(error) => self.fail(error, io),
+        }
+    }
+
     pub(super) fn set_reading(&mut self, on: bool) {
         self.is_reading = on;
     }

@@ -33,10 +33,12 @@ on_every_backend! {
     a_waker_ends_a_wait
     aborting_ends_both_sides
     each_side_ends_its_stream_by_itself
+    plaintext_behind_the_boundary_belongs_to_tls
     plaintext_to_a_tls_port_fails_the_handshake
     stale_ids_do_nothing
     streams_pass_a_relay_whole
     timers_fire_when_due_and_once
+    tls_begins_behind_what_was_consumed
     tls_streams_pass_a_relay_whole
     unlisten_reports_what_was_accepted
 }

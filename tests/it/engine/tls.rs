@@ -37,12 +37,12 @@ impl Protocol {
     }
 }
 
-struct Configs {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
+pub(super) struct Configs {
+    pub(super) client: Arc<ClientConfig>,
+    pub(super) server: Arc<ServerConfig>,
 }
 
-static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
+pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();

@@ -5,11 +5,12 @@ use std::time::Duration;
 use sealwire::engine::{Event, RelayState, SocketOptions, Stage};
 use sealwire::error::ErrorKind;
 use sealwire::limits;
+use sealwire::tls::ServerName;
 
 use super::Open;
 use super::chain::{Chain, listen_options, pattern};
 use super::pair::Pair;
-use super::tls::Protocol;
+use super::tls::{CONFIGS, Protocol};
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Plain, Protocol::Tls];
 
@@ -43,6 +44,50 @@ fn relay_whole(open: Open, protocol: Protocol, clients: usize, total: usize) {
             .map(|client| client.total)
             .sum::<usize>()
     );
+}
+
+/// The client does not wait: its ClientHello may arrive with its last plain bytes, or in any number
+/// of pieces.
+pub(super) fn tls_begins_behind_what_was_consumed(open: Open) {
+    let Some(engine) = open() else { return };
+    let mut pair = Pair::new(engine, Protocol::Plain);
+    let (client, server) = (pair.client, pair.server);
+    pair.engine.write(client, b"upgrade");
+    let name = ServerName::try_from("localhost").unwrap();
+    pair.engine.start_tls_client(client, &CONFIGS.client, &name);
+    assert_eq!(pair.engine.write(client, b"too early"), 0);
+    assert_eq!(pair.read(server, 7), b"upgrade");
+    pair.engine.start_tls_server(server, &CONFIGS.server);
+    assert!(pair.engine.peek(server).is_empty());
+    for end in [client, server] {
+        pair.until(|event| matches!(event, Event::Connected { id } if *id == end));
+        assert!(pair.engine.facts(end).is_some());
+    }
+    pair.engine.write(client, b"sealed");
+    pair.engine.write(server, b"answer");
+    assert_eq!(pair.read(server, 6), b"sealed");
+    assert_eq!(pair.read(client, 6), b"answer");
+
+    pair.engine.start_tls_server(server, &CONFIGS.server);
+    let Event::Closed { error, .. } = pair.closed(server) else {
+        unreachable!()
+    };
+    assert_eq!(error.unwrap().kind(), ErrorKind::Misuse);
+}
+
+/// Plain bytes behind the last ones that were consumed are no plaintext any more.
+pub(super) fn plaintext_behind_the_boundary_belongs_to_tls(open: Open) {
+    let Some(engine) = open() else { return };
+    let mut pair = Pair::new(engine, Protocol::Plain);
+    let (client, server) = (pair.client, pair.server);
+    pair.engine.write(client, b"upgradesmuggled");
+    assert_eq!(pair.read(server, 7), b"upgrade");
+    pair.engine.start_tls_server(server, &CONFIGS.server);
+    let Event::Closed { error, stage, .. } = pair.closed(server) else {
+        unreachable!()
+    };
+    assert_eq!(error.unwrap().kind(), ErrorKind::NotTls);
+    assert_eq!(stage, Stage::Handshake);
 }
 
 pub(super) fn a_slow_reader_stops_the_writer(open: Open) {

@@ -1,0 +1,13 @@
+//! The MySQL room from outside: recorded sessions, dialogues made by hand, and hostile bytes.
+
+mod capture;
+mod dialogues;
+#[expect(
+    unreachable_pub,
+    reason = "a fuzzer's crate calls the same functions from outside"
+)]
+#[path = "../../fuzz/mysql.rs"]
+mod fuzz;
+mod hostile;
+mod login;
+mod sessions;
