@@ -11,8 +11,8 @@ use sealwire::buf::{Buf, Pools};
 use sealwire::conn::{Connection, Data};
 use sealwire::time::{Monotonic, Now};
 use sealwire::tls::{
-    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
-    ServerName, ServerOptions, Verify, Version,
+    ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig, ServerName,
+    ServerOptions, Verify, Version,
 };
 
 const RECORD_LENS: [usize; 4] = [200, 1_024, 4_096, 16_384];

@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use sealwire::conn::Connection;
 use sealwire::engine::{Address, Engine, EngineOptions, Event, ListenOptions, SocketOptions};
-use sealwire::tls::{
-    ClientConfig, ClientOptions, Pem, RecordPath, Roots, ServerName, Verify, Version,
-};
+use sealwire::tls::{ClientConfig, ClientOptions, Pem, Roots, ServerName, Verify, Version};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

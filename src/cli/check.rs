@@ -72,7 +72,7 @@ fn client_words(tls: &ClientTls) -> &'static str {
             }
             ClientCert::Required => "TLS is required and ends here; so is a client certificate",
             ClientCert::Pinned => {
-                "TLS is required and ends here; so is one of the client certificates that are pinned"
+                "TLS is required and ends here; so is one of the pinned client certificates"
             }
         },
     }

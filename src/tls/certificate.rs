@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use aws_lc_rs::digest;
 use x509_parser::extensions::GeneralName;
@@ -23,7 +23,7 @@ pub enum AltName {
     /// A DNS name, as written.
     Dns(String),
     /// An IP address.
-    Ip(std::net::IpAddr),
+    Ip(core::net::IpAddr),
     /// A mail address, as written.
     Email(String),
     /// A URI, as written.
@@ -55,7 +55,8 @@ impl<'a> Certificate<'a> {
         names.next().is_none().then_some(name)
     }
 
-    /// The names of the subject alternative name extension; other kinds than [`AltName`]'s are left out.
+    /// The names of the subject alternative name extension; other kinds than [`AltName`]'s are left
+    /// out.
     pub fn alt_names(&self) -> Vec<AltName> {
         let Ok(Some(extension)) = self.x509.subject_alternative_name() else {
             return Vec::new();
@@ -139,7 +140,7 @@ pub(super) fn fingerprint(der: &[u8]) -> Fingerprint {
     fingerprint
 }
 
-fn ip(bytes: &[u8]) -> Option<std::net::IpAddr> {
+fn ip(bytes: &[u8]) -> Option<core::net::IpAddr> {
     if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
         return Some(Ipv4Addr::from(bytes).into());
     }

@@ -56,7 +56,8 @@ pub struct ClientOptions {
     pub records: RecordPath,
     /// From the connection being made to the end of the handshake.
     pub handshake_timeout: Duration,
-    /// [`Verify::Full`] looks for the name in the certificate's common name too, where it has no DNS name.
+    /// [`Verify::Full`] looks for the name in the certificate's common name too, where it has no
+    /// DNS name.
     pub allow_cn_name: bool,
 }
 
@@ -94,7 +95,8 @@ pub enum Verify {
     Full(Arc<Roots>),
     /// A trusted authority issued it and it is in date; its name is not looked at.
     Ca(Arc<Roots>),
-    /// It is one of these, by SHA-256. Nothing else about it counts, dates included (RFC 7671 section 5.1).
+    /// It is one of these, by SHA-256. Nothing else about it counts, dates included (RFC 7671
+    /// section 5.1).
     Fingerprint(Vec<Fingerprint>),
     /// Not at all: whoever answers is believed to be the server.
     DangerNone,

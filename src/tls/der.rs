@@ -1,4 +1,5 @@
-//! DER (X.690) as far as names and keys need it: one element after another, nothing copied, nothing recursive.
+//! DER (X.690) as far as names and keys need it: one element after another, nothing copied, nothing
+//! recursive.
 
 /// Elements that follow one another. Every read either succeeds whole or returns `None`.
 #[derive(Clone, Copy, Debug)]

@@ -26,14 +26,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads a chain, in any order, and the key of one of its certificates, in PKCS#8, PKCS#1 or SEC1. Errors
-    /// name the file, the certificate and what to do: no certificate, no key, a key of another certificate.
+    /// Reads a chain, in any order, and the key of one of its certificates, in PKCS#8, PKCS#1 or
+    /// SEC1. Errors name the file, the certificate and what to do: no certificate, no key, a key of
+    /// another certificate.
     pub fn from_pem(chain: Pem<'_>, key: Pem<'_>) -> Result<Arc<Self>> {
         Self::read(chain, key, None)
     }
 
-    /// The same with a key that may be encrypted (PKCS#8, PBES2). The passphrase stays the caller's, to be
-    /// erased by it.
+    /// The same with a key that may be encrypted (PKCS#8, PBES2). The passphrase stays the
+    /// caller's, to be erased by it.
     pub fn from_encrypted_pem(
         chain: Pem<'_>,
         key: Pem<'_>,
@@ -52,15 +53,17 @@ impl Identity {
             config(
                 key.name,
                 format!(
-                    "the private key does not belong to any certificate of {} (the first is {}); `openssl pkey \
-                     -in {} -pubout` and `openssl x509 -in {} -noout -pubkey` print what must be the same",
+                    "the private key does not belong to any certificate of {} (the first is {}); \
+                     `openssl pkey -in {} -pubout` and `openssl x509 -in {} -noout -pubkey` print \
+                     what must be the same",
                     chain.name, first.subject, key.name, chain.name
                 ),
             )
         })?;
         let portrait = certificates.first().map(Portrait::of).unwrap_or_default();
         Ok(Arc::new(Self {
-            // Not parsed again: what rustls cannot read, X.509 v1 that is, it can present all the same.
+            // Not parsed again: what rustls cannot read, X.509 v1 that is, it can present all the
+            // same.
             certified: Arc::new(CertifiedKey::new(certificates, signing_key)),
             portrait,
         }))
@@ -94,8 +97,8 @@ pub(super) fn certificates(pem: Pem<'_>) -> Result<Vec<CertificateDer<'static>>>
     if certificates.is_empty() {
         return Err(config(
             pem.name,
-            "holds no certificate (-----BEGIN CERTIFICATE-----); `openssl x509 -inform DER` turns one in DER \
-             into PEM"
+            "holds no certificate (-----BEGIN CERTIFICATE-----); `openssl x509 -inform DER` turns \
+             one in DER into PEM"
                 .into(),
         ));
     }
@@ -106,8 +109,8 @@ pub(super) fn config(name: &str, text: String) -> Error {
     Error::new(ErrorKind::Config, text).at(name)
 }
 
-/// The certificate of this key, then its issuer and so on, then the others as they stand; `None` where no
-/// certificate has the key.
+/// The certificate of this key, then its issuer and so on, then the others as they stand; `None`
+/// where no certificate has the key.
 fn leaf_first(
     mut rest: Vec<CertificateDer<'static>>,
     key_der: &[u8],

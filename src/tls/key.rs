@@ -10,8 +10,8 @@ use zeroize::Zeroize;
 use super::identity::{Pem, config};
 use crate::error::Result;
 
-/// Reads a private key in PKCS#8, PKCS#1 or SEC1, or one in PKCS#8 that `passphrase` decrypts. No copy of it is
-/// left in memory but the one that signs.
+/// Reads a private key in PKCS#8, PKCS#1 or SEC1, or one in PKCS#8 that `passphrase` decrypts. No
+/// copy of it is left in memory but the one that signs.
 pub(super) fn signing_key(pem: Pem<'_>, passphrase: Option<&[u8]>) -> Result<Arc<dyn SigningKey>> {
     let text = String::from_utf8_lossy(pem.text);
     if text.contains(LEGACY_ENCRYPTION) {
@@ -20,7 +20,8 @@ pub(super) fn signing_key(pem: Pem<'_>, passphrase: Option<&[u8]>) -> Result<Arc
             name,
             format!(
                 "the private key is encrypted in OpenSSL's old form, with a hash that is broken; \
-                 `openssl pkcs8 -topk8 -v2 aes-256-cbc -in {name} -out new.pem` brings it into PKCS#8"
+                 `openssl pkcs8 -topk8 -v2 aes-256-cbc -in {name} -out new.pem` brings it \
+                 into PKCS#8"
             ),
         ));
     }
@@ -49,8 +50,8 @@ fn decrypted(
             name,
             format!(
                 "the private key is encrypted and no passphrase was given; give one \
-                 (key_passphrase_file, key_passphrase_command), or `openssl pkey -in {name} -out plain.pem` \
-                 decrypts it"
+                 (key_passphrase_file, key_passphrase_command), or `openssl pkey -in {name} -out \
+                 plain.pem` decrypts it"
             ),
         ));
     };
@@ -62,8 +63,9 @@ fn decrypted(
         config(
             name,
             format!(
-                "the passphrase does not decrypt the private key, or its cipher is not one of PBES2 with \
-                 AES or 3DES; `openssl pkey -in {name} -noout` tells whether the passphrase is right"
+                "the passphrase does not decrypt the private key, or its cipher is not one of \
+                 PBES2 with AES or 3DES; `openssl pkey -in {name} -noout` tells whether the \
+                 passphrase is right"
             ),
         )
     })?;
@@ -75,9 +77,9 @@ fn usable(name: &str, key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>> {
         config(
             name,
             format!(
-                "the private key cannot be used ({error}); keys are RSA of 2048 to 8192 bits, ECDSA on P-256, \
-                 P-384 or P-521, or Ed25519: `openssl genpkey -algorithm EC -pkeyopt \
-                 ec_paramgen_curve:P-256 -out key.pem` makes one"
+                "the private key cannot be used ({error}); keys are RSA of 2048 to 8192 bits, \
+                 ECDSA on P-256, P-384 or P-521, or Ed25519: `openssl genpkey -algorithm EC \
+                 -pkeyopt ec_paramgen_curve:P-256 -out key.pem` makes one"
             ),
         )
     })

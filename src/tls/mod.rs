@@ -52,7 +52,8 @@ impl Facts {
         Certificate::from_der(self.peer_chain.first()?)
     }
 
-    /// The cipher suite by OpenSSL's name, as in `ECDHE-RSA-AES128-GCM-SHA256`; in TLS 1.3 it is IANA's.
+    /// The cipher suite by OpenSSL's name, as in `ECDHE-RSA-AES128-GCM-SHA256`; in TLS 1.3 it is
+    /// IANA's.
     pub fn openssl_suite(&self) -> &'static str {
         suites::openssl_name(self.suite)
     }

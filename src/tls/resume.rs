@@ -1,8 +1,9 @@
 //! Sessions that are taken up again: tickets that every holder of the same keys understands.
 //!
-//! A ticket is name (16) ‖ nonce (12) ‖ AES-256-GCM(time of issue (8) ‖ session), the name being authenticated.
-//! Name and key are made of a shared key, the route and what its clients are trusted by, so that a ticket of
-//! another route, or of one that trusted other clients, is as good as none. Nothing is stored here.
+//! A ticket is name (16) ‖ nonce (12) ‖ AES-256-GCM(time of issue (8) ‖ session), the name being
+//! authenticated. Name and key are made of a shared key, the route and what its clients are trusted
+//! by, so that a ticket of another route, or of one that trusted other clients, is as good as none.
+//! Nothing is stored here.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,9 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{TICKET_LIFETIME_S, TICKET_SKEW_S};
 use crate::wire::Reader;
 
-/// The keys that tickets are sealed with: the current one seals, the previous and the next one are understood
-/// as well, so that holders may rotate them one after the other. Rotating moves each key one place to the
-/// front: what was current becomes previous, what was next becomes current.
+/// The keys that tickets are sealed with: the current one seals, the previous and the next one are
+/// understood as well, so that holders may rotate them one after the other. Rotating moves each key
+/// one place to the front: what was current becomes previous, what was next becomes current.
 pub struct TicketKeys {
     /// Previous, current, next.
     keys: [Zeroizing<[u8; TICKET_KEY_LEN]>; 3],
@@ -31,15 +32,16 @@ pub struct TicketKeys {
 pub struct Tickets {
     /// The keys, which may be shared with other processes.
     pub keys: Arc<TicketKeys>,
-    /// What tells this route from the others under the same keys. Every process that is to resume its sessions
-    /// must call it the same.
+    /// What tells this route from the others under the same keys. Every process that is to resume
+    /// its sessions must call it the same.
     pub route: String,
     /// How long a session may be resumed, in seconds; at most a week (RFC 8446 section 4.6.1).
     pub lifetime_s: u32,
 }
 
 impl TicketKeys {
-    /// Reads the previous, the current and the next key, 48 random bytes each. `name` is what errors call them.
+    /// Reads the previous, the current and the next key, 48 random bytes each. `name` is what
+    /// errors call them.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Arc<Self>> {
         let len = bytes.len();
         let (keys, rest) = bytes.as_chunks::<TICKET_KEY_LEN>();
@@ -198,7 +200,8 @@ fn wrong_len(name: &str, len: usize) -> Error {
     config(
         name,
         format!(
-            "holds {len} bytes and not three ticket keys of {TICKET_KEY_LEN}, {wanted} in all; {REMEDY}"
+            "holds {len} bytes and not three ticket keys of {TICKET_KEY_LEN}, {wanted} in all; \
+             {REMEDY}"
         ),
     )
 }
@@ -219,7 +222,7 @@ const PURPOSE: &[u8] = b"sealwire ticket 1";
 /// RFC 8446 section 4.6.1.
 const LIFETIME_MAX_S: u32 = 604_800;
 
-const REMEDY: &str = "`head -c 144 /dev/urandom` makes a set";
+const REMEDY: &str = "`sealwire cert tickets FILE` makes a set";
 
 #[cfg(test)]
 mod tests {

@@ -52,8 +52,8 @@ impl Crls {
         &self.names
     }
 
-    /// Judges a certificate of the authority that has the key `issuer_key_der`. `is_required`: a list of that
-    /// authority must be there and not be overdue.
+    /// Judges a certificate of the authority that has the key `issuer_key_der`. `is_required`: a
+    /// list of that authority must be there and not be overdue.
     ///
     /// webpki does this for every certificate that it can read; what it cannot read comes here.
     pub(super) fn judge(
@@ -92,8 +92,8 @@ fn read(file: Pem<'_>) -> Result<Vec<CertificateRevocationListDer<'static>>> {
         .collect::<Result<_, _>>()
         .map_err(|error| config(file.name, format!("broken PEM: {error}")))?;
     if lists.is_empty() {
-        let text = "holds no revocation list (-----BEGIN X509 CRL-----); `openssl crl -inform DER` turns one \
-                    in DER into PEM";
+        let text = "holds no revocation list (-----BEGIN X509 CRL-----); `openssl crl -inform \
+        DER` turns one in DER into PEM";
         return Err(config(file.name, text.into()));
     }
     Ok(lists)
@@ -105,8 +105,8 @@ fn check(der: &[u8]) -> Result<Option<u64>, String> {
         .map_err(|error| format!("the revocation list cannot be read: {error}"))?;
     if list.version().is_none() {
         return Err(format!(
-            "the revocation list of {} is of version 1, which has no number; make it with `crlnumber` and \
-             `crl_extensions` in the configuration of `openssl ca -gencrl`",
+            "the revocation list of {} is of version 1, which has no number; make it with \
+             `crlnumber` and `crl_extensions` in the configuration of `openssl ca -gencrl`",
             list.issuer()
         ));
     }

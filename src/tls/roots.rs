@@ -10,8 +10,8 @@ use super::names::Portrait;
 use super::revocation::Crls;
 use crate::error::Result;
 
-/// Certificate authorities that are trusted, with what they revoked. A certificate that is one of them is
-/// trusted itself.
+/// Certificate authorities that are trusted, with what they revoked. A certificate that is one of
+/// them is trusted itself.
 #[derive(Clone, Debug)]
 pub struct Roots {
     store: Arc<RootCertStore>,
@@ -41,8 +41,9 @@ impl Roots {
         Ok(Self::new(store, all, names.join(", ")))
     }
 
-    /// Takes certificate authorities in DER from a store that holds what it holds, the operating system's: those
-    /// that cannot be used are passed over. None at all is an error, which speaks of the store as `name`.
+    /// Takes certificate authorities in DER from a store that holds what it holds, the operating
+    /// system's: those that cannot be used are passed over. None at all is an error, which speaks
+    /// of the store as `name`.
     pub fn from_der(
         name: &str,
         certificates: impl IntoIterator<Item = Vec<u8>>,
@@ -55,8 +56,8 @@ impl Roots {
             }
         }
         if all.is_empty() {
-            let text = "holds no certificate authority that can be used; `apt-get install ca-certificates` \
-                        brings the usual ones";
+            let text = "holds no certificate authority that can be used; `apt-get install \
+            ca-certificates` brings the usual ones";
             return Err(config(name, text.into()));
         }
         Ok(Self::new(store, all, name.to_owned()))
@@ -72,8 +73,9 @@ impl Roots {
         })
     }
 
-    /// The same authorities, with what they revoked. `is_required`: a certificate is refused where the list of
-    /// its issuer is missing or overdue; otherwise it is good then, and an overdue list counts as it stands.
+    /// The same authorities, with what they revoked. `is_required`: a certificate is refused where
+    /// the list of its issuer is missing or overdue; otherwise it is good then, and an overdue list
+    /// counts as it stands.
     #[must_use]
     pub fn with_crls(&self, crls: Arc<Crls>, is_required: bool) -> Arc<Self> {
         Arc::new(Self {

@@ -37,8 +37,8 @@ pub(crate) struct Handshake {
     verifier: Verifier,
 }
 
-/// Who judges the peer's certificate. rustls asks in full handshakes; in a resumed one it is asked here, since
-/// what was good when the session began may have been revoked or have expired since.
+/// Who judges the peer's certificate. rustls asks in full handshakes; in a resumed one it is asked
+/// here, since what was good when the session began may have been revoked or have expired since.
 enum Verifier {
     OfServers(Arc<ServerVerifier>, ServerName<'static>),
     /// `None`: clients present no certificates.

@@ -94,7 +94,8 @@ impl Session {
         assert_eq!(received, format!("{line}\n").into_bytes());
     }
 
-    /// Has OpenSSL send a KeyUpdate, and takes it: what it is told next would be taken for a part of the command.
+    /// Has OpenSSL send a KeyUpdate, and takes it: what it is told next would be taken for a part
+    /// of the command.
     fn update_keys(&mut self, command: &str) {
         self.openssl.say(command.as_bytes());
         self.link.step().unwrap();

@@ -153,7 +153,8 @@ impl Peer {
 struct Duo {
     ours: End,
     peer: Peer,
-    /// Where the stream towards us is cut, in bytes from its beginning, and how much of it has passed.
+    /// Where the stream towards us is cut, in bytes from its beginning, and how much of it has
+    /// passed.
     cut: usize,
     passed: usize,
 }
@@ -172,7 +173,8 @@ impl Duo {
         while self.turn(usize::MAX) {}
     }
 
-    /// Moves what both ends have to send, ours in segments of `segment_len`. False where that was nothing.
+    /// Moves what both ends have to send, ours in segments of `segment_len`. False where that was
+    /// nothing.
     fn turn(&mut self, segment_len: usize) -> bool {
         let to_peer = self.ours.take_output().unwrap();
         self.peer.feed(&to_peer).unwrap();
@@ -213,8 +215,8 @@ fn data_passes_both_ways_on_every_suite() {
     });
 }
 
-/// The peer's data is glued behind its Finished (a TLS 1.3 server's even comes before ours), then a KeyUpdate,
-/// then close_notify: every byte of this stream is the first of a segment once.
+/// The peer's data is glued behind its Finished (a TLS 1.3 server's even comes before ours), then a
+/// KeyUpdate, then close_notify: every byte of this stream is the first of a segment once.
 #[test]
 fn a_stream_is_cut_at_every_byte() {
     Setup::each_version(|setup| {
@@ -480,7 +482,8 @@ fn servers_that_nobody_trusts_are_refused_and_told() {
     }
 }
 
-/// A client that verifies signatures of no scheme that a P-256 key can make: a class of its own, no defect.
+/// A client that verifies signatures of no scheme that a P-256 key can make: a class of its own, no
+/// defect.
 #[test]
 fn clients_without_a_scheme_for_our_key_are_incompatible() {
     for records in PATHS {

@@ -1,4 +1,5 @@
-//! What every oracle needs: certificates, configurations, and one end with everything that came out of it.
+//! What every oracle needs: certificates, configurations, and one end with everything that came out
+//! of it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -234,7 +235,8 @@ impl End {
         Ok(output)
     }
 
-    /// Feeds one segment. Every call opens one chunk or takes everything, so the number of calls is bounded.
+    /// Feeds one segment. Every call opens one chunk or takes everything, so the number of calls is
+    /// bounded.
     pub(crate) fn feed(&mut self, segment: &[u8]) -> Result<()> {
         let mut segment = segment.to_vec();
         let mut at = 0;

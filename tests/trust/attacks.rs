@@ -422,7 +422,7 @@ fn against_rustls(
     let mut conn = Connection::client(client, &name, now(), &mut pools)?;
     while conn.is_handshaking() {
         while let Some(buf) = conn.poll_transmit(&mut pools)? {
-            server.read_tls(&mut &*buf.filled()).unwrap();
+            server.read_tls(&mut buf.filled()).unwrap();
             pools.send.give(buf);
         }
         // An alert of ours is none of its business here.
@@ -485,18 +485,19 @@ fn refusals_name_certificate_file_reason_and_remedy() {
         (
             "server",
             "other",
-            "server certificate was issued by an authority that is not trusted here, or an intermediate \
-             certificate is missing (CN=localhost, issued by CN=Test CA, judged by other.pem); add the \
-             authority to the trusted ones, or let the peer send its intermediate certificates: `openssl \
-             verify -show_chain -CAfile CA -untrusted CHAIN CERT` shows what is missing",
+            "server certificate was issued by an authority that is not trusted here, or an \
+             intermediate certificate is missing (CN=localhost, issued by CN=Test CA, judged by \
+             other.pem); add the authority to the trusted ones, or let the peer send its \
+             intermediate certificates: `openssl verify -show_chain -CAfile CA -untrusted CHAIN \
+             CERT` shows what is missing",
         ),
         (
             "v1",
             "ca",
-            "server certificate names no host, and `localhost` was asked for (CN=localhost, issued by \
-             CN=Test CA, judged by ca.pem); issue it again with `openssl x509 -req … -extfile` and \
-             subjectAltName = DNS:localhost, allow its common name (allow_cn_name), or verify the \
-             authority alone (verify-ca)",
+            "server certificate names no host, and `localhost` was asked for (CN=localhost, \
+             issued by CN=Test CA, judged by ca.pem); issue it again with `openssl x509 -req … \
+             -extfile` and subjectAltName = DNS:localhost, allow its common name (allow_cn_name), \
+             or verify the authority alone (verify-ca)",
         ),
     ];
     for (name, roots, expected) in cases {

@@ -123,7 +123,8 @@ const OIDS: &[&[u8]] = &[
     ],
 ];
 
-/// UTF8String, NumericString, PrintableString, T61String, IA5String, BMPString, UniversalString, BIT STRING.
+/// UTF8String, NumericString, PrintableString, T61String, IA5String, BMPString, UniversalString,
+/// BIT STRING.
 const TAGS: [u8; 8] = [0x0c, 0x12, 0x13, 0x14, 0x16, 0x1e, 0x1c, 0x03];
 
 const CHARS: [char; 14] = [

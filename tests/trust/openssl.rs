@@ -63,8 +63,8 @@ fn stream(conn: Connection, socket: TcpStream, clock: Clock, pools: Pools) -> St
     Stream::new(conn, socket, clock, pools)
 }
 
-/// OpenSSL's servers speak TLS 1.2 with a key on P-521 to clients alone that exchange keys on it, which
-/// rustls does not.
+/// OpenSSL's servers speak TLS 1.2 with a key on P-521 to clients alone that exchange keys on it,
+/// which rustls does not.
 const NOT_SERVED: (&str, &str) = ("ECDSA P-521", "-tls1_2");
 
 fn each_good_kind(but: Option<(&str, &str)>, check: impl Fn(&Pki, &str)) {
@@ -86,8 +86,8 @@ fn a_server_of_openssl_and_we_take_each_others_certificates() {
         let mut peer = Peer::start(
             pki,
             &format!(
-                "s_server -accept 127.0.0.1:0 -cert leaf-first.pem -key x-key.pem -CAfile trust.pem \
-                 -cert_chain x.pem -Verify 5 -verify_return_error -rev {version}"
+                "s_server -accept 127.0.0.1:0 -cert leaf-first.pem -key x-key.pem -CAfile \
+                 trust.pem -cert_chain x.pem -Verify 5 -verify_return_error -rev {version}"
             )
             .replace("leaf-first.pem", &leaf(pki)),
         );
@@ -116,8 +116,8 @@ fn a_client_of_openssl_and_we_take_each_others_certificates() {
         let mut peer = Peer::start(
             pki,
             &format!(
-                "s_client -connect {address} -cert {} -key x-key.pem -cert_chain x.pem -CAfile trust.pem \
-                 -verify_return_error -quiet {version}",
+                "s_client -connect {address} -cert {} -key x-key.pem -cert_chain x.pem -CAfile \
+                 trust.pem -verify_return_error -quiet {version}",
                 leaf(pki)
             ),
         );

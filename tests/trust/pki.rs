@@ -9,7 +9,8 @@ use std::time::SystemTime;
 use sealwire::time::Now;
 use sealwire::tls::{Crls, Identity, Pem, Roots};
 
-/// A directory that `openssl` works in. Files are named after what they are of: `NAME.pem`, `NAME-key.pem`.
+/// A directory that `openssl` works in. Files are named after what they are of: `NAME.pem`,
+/// `NAME-key.pem`.
 pub(crate) struct Pki {
     directory: tempfile::TempDir,
 }

@@ -200,7 +200,8 @@ fn server_verify(
     })
 }
 
-/// Where the name decides nothing it is only asked for (SNI), and any will do for a socket that has none.
+/// Where the name decides nothing it is only asked for (SNI), and any will do for a socket that has
+/// none.
 fn server_name(
     source: &LegSource,
     mode: VerifyMode,

@@ -1,5 +1,5 @@
-//! Distinguished names as OpenSSL's `X509_NAME_oneline` writes them, which is what REQUIRE ISSUER and REQUIRE
-//! SUBJECT are compared with.
+//! Distinguished names as OpenSSL's `X509_NAME_oneline` writes them, which is what REQUIRE ISSUER
+//! and REQUIRE SUBJECT are compared with.
 
 use std::fmt::Write;
 
@@ -8,10 +8,12 @@ use crate::tls::der::{self, Elements};
 /// Whose oneline names are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Oneline {
-    /// OpenSSL 3: members of one RDN are joined by `+`, and `/` and `+` in values follow a backslash.
+    /// OpenSSL 3: members of one RDN are joined by `+`, and `/` and `+` in values follow a
+    /// backslash.
     #[default]
     OpenSsl3,
-    /// OpenSSL 1: everything is joined by `/` and nothing is escaped, so that two names may read the same.
+    /// OpenSSL 1: everything is joined by `/` and nothing is escaped, so that two names may read
+    /// the same.
     OpenSsl1,
 }
 
@@ -25,7 +27,8 @@ pub(in crate::tls) struct Attribute<'a> {
     value: &'a [u8],
 }
 
-/// The attributes of a Name in DER, in its order; `None` where it is not that of one that OpenSSL reads.
+/// The attributes of a Name in DER, in its order; `None` where it is not that of one that OpenSSL
+/// reads.
 pub(in crate::tls) fn attributes(name: &[u8]) -> Option<Vec<Attribute<'_>>> {
     let mut rdns = Elements::new(der::only(name, der::SEQUENCE)?);
     let mut attributes = Vec::new();
@@ -40,7 +43,8 @@ pub(in crate::tls) fn attributes(name: &[u8]) -> Option<Vec<Attribute<'_>>> {
     Some(attributes)
 }
 
-/// A Name in DER on one line; `None` where it is not the DER of one that OpenSSL reads. The result is ASCII.
+/// A Name in DER on one line; `None` where it is not the DER of one that OpenSSL reads. The result
+/// is ASCII.
 pub(in crate::tls) fn oneline(name: &[u8], style: Oneline) -> Option<String> {
     let mut text = String::new();
     let mut rdn_before = None;
@@ -97,8 +101,8 @@ impl<'a> Attribute<'a> {
         self.oid == COMMON_NAME
     }
 
-    /// The value as text; `None` where it is not text of its own kind, or has a NUL inside, behind which C
-    /// programs read no further.
+    /// The value as text; `None` where it is not text of its own kind, or has a NUL inside, behind
+    /// which C programs read no further.
     pub(in crate::tls) fn text(&self) -> Option<String> {
         let text = match self.tag {
             der::UTF8_STRING => String::from_utf8(self.value.to_vec()).ok()?,
@@ -172,8 +176,8 @@ fn push_number(text: &mut String, number: u128) {
 /// id-at-commonName, 2.5.4.3.
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 
-/// Every object that OpenSSL 3.0 has a name for (`openssl list -objects`): object identifier, short name. Those
-/// that are found in names come first.
+/// Every object that OpenSSL 3.0 has a name for (`openssl list -objects`): object identifier, short
+/// name. Those that are found in names come first.
 const OBJECTS: &str = include_str!("objects.txt");
 
 /// Characters of an object identifier that OpenSSL keeps.

@@ -1,9 +1,9 @@
+use core::net::{IpAddr, Ipv4Addr};
 use std::cmp::Ordering;
-use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-/// The host part of an account: MySQL's wildcards `%` and `_` (with `\` before one that is meant literally), an
-/// IPv4 network as `10.0.0.0/255.0.0.0` or `10.0.0.0/8`, or a plain address or name.
+/// The host part of an account: MySQL's wildcards `%` and `_` (with `\` before one that is meant
+/// literally), an IPv4 network as `10.0.0.0/255.0.0.0` or `10.0.0.0/8`, or a plain address or name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
     text: String,
@@ -51,8 +51,8 @@ impl HostPattern {
         }
     }
 
-    /// MySQL's order: addresses before networks before the others, the smaller network first, then whatever has
-    /// more before its first wildcard. The most specific is the least.
+    /// MySQL's order: addresses before networks before the others, the smaller network first, then
+    /// whatever has more before its first wildcard. The most specific is the least.
     pub(super) fn by_specificity(&self, other: &Self) -> Ordering {
         let rank = |pattern: &Self| match pattern.kind {
             Kind::Address(_) => (0, 0),
@@ -80,7 +80,8 @@ impl FromStr for HostPattern {
             None => Kind::Wild,
             Some((network, mask)) => network_of(network, mask).ok_or_else(|| {
                 format!(
-                    "`{text}` is no network: as in 10.0.0.0/255.0.0.0 or 10.0.0.0/8, without bits outside the mask"
+                    "`{text}` is no network: as in 10.0.0.0/255.0.0.0 or 10.0.0.0/8, without bits \
+                     outside the mask"
                 )
             })?,
         };
@@ -117,8 +118,8 @@ fn address_of(host: &str) -> Option<IpAddr> {
         .map(|address| address.to_canonical())
 }
 
-/// `%` is any text, `_` any character; case does not count. The last `%` is the only one to go back to, so that
-/// no pattern makes this slow.
+/// `%` is any text, `_` any character; case does not count. The last `%` is the only one to go back
+/// to, so that no pattern makes this slow.
 fn wild_matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<Part> = parts(pattern).collect();
     let text: Vec<char> = text.chars().collect();
@@ -176,8 +177,8 @@ fn parts(pattern: &str) -> impl Iterator<Item = Part> {
     })
 }
 
-/// As MySQL's `get_sort` has it: 128 for text without wildcards, else the place of the first one, counted from
-/// one and at most 127; 0 for none at all.
+/// As MySQL's `get_sort` has it: 128 for text without wildcards, else the place of the first one,
+/// counted from one and at most 127; 0 for none at all.
 pub(super) fn sort_value(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -269,6 +270,6 @@ mod tests {
     fn a_pattern_made_to_be_slow_is_not() {
         let pattern = pattern(&"%a".repeat(200));
         assert!(!pattern.matches(&"a".repeat(199)));
-        assert!(pattern.matches(&"ab".repeat(200).trim_end_matches('b').to_owned()));
+        assert!(pattern.matches("ab".repeat(200).trim_end_matches('b')));
     }
 }

@@ -4,10 +4,10 @@ use super::Dialect;
 
 /// A login as a server may understand it.
 ///
-/// MySQL and MariaDB understand a user name in one way. OceanBase's has a tenant and a cluster in it, and its
-/// proxy knows spellings that its server does not: `user@tenant#cluster:id`, `cluster:tenant:user:id`, and the
-/// latter with `-` or `.` in place of `:`. Which of the two answers behind the gateway is unknown, so that each
-/// reading is judged.
+/// MySQL and MariaDB understand a user name in one way. OceanBase's has a tenant and a cluster in
+/// it, and its proxy knows spellings that its server does not: `user@tenant#cluster:id`,
+/// `cluster:tenant:user:id`, and the latter with `-` or `.` in place of `:`. Which of the two
+/// answers behind the gateway is unknown, so that each reading is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Where the client is: an address as text, or `localhost` for a Unix socket.
@@ -37,7 +37,8 @@ pub(super) struct Name {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginFault {
-    /// The user name is not ASCII, and the charset that was announced for it is not UTF-8, or it is broken.
+    /// The user name is not ASCII, and the charset that was announced for it is not UTF-8, or it is
+    /// broken.
     Charset,
     /// The user name is longer than the server reads, which cuts it off.
     Length,
@@ -46,8 +47,8 @@ pub enum LoginFault {
 }
 
 impl Login {
-    /// Reads the user name of a login. `charset` is the collation that the client announced for it, and `host`
-    /// is where the client is: an address as text, or `localhost` for a Unix socket.
+    /// Reads the user name of a login. `charset` is the collation that the client announced for it,
+    /// and `host` is where the client is: an address as text, or `localhost` for a Unix socket.
     pub fn parse(
         user: &[u8],
         charset: u16,
@@ -109,8 +110,8 @@ impl Name {
     }
 }
 
-/// `user@tenant#cluster:id` with its parts after the user left out or not; without `@` and `#`, and with two
-/// separators of one kind, `cluster:tenant:user:id` as well.
+/// `user@tenant#cluster:id` with its parts after the user left out or not; without `@` and `#`, and
+/// with two separators of one kind, `cluster:tenant:user:id` as well.
 fn oceanbase_readings(user: &str) -> Result<Vec<Reading>, LoginFault> {
     if user.contains(['@', '#']) {
         return Ok(vec![formal_reading(user)?]);
@@ -143,8 +144,8 @@ fn unquoted(user: &str) -> &str {
     inner.unwrap_or(user)
 }
 
-/// The user name, where no conversion between charsets can make another one of it. Client charsets agree on
-/// ASCII: MySQL allows none that do not.
+/// The user name, where no conversion between charsets can make another one of it. Client charsets
+/// agree on ASCII: MySQL allows none that do not.
 fn safe_text(user: &[u8], charset: u16) -> Result<&str, LoginFault> {
     let text = std::str::from_utf8(user).map_err(|_| LoginFault::Charset)?;
     if text.contains('\0') || !(text.is_ascii() || is_utf8(charset)) {
@@ -153,17 +154,17 @@ fn safe_text(user: &[u8], charset: u16) -> Result<&str, LoginFault> {
     Ok(text)
 }
 
-/// The collations of utf8mb3 and utf8mb4, of MySQL and MariaDB alike (`SHOW COLLATION`).
+/// The collations of utf8mb3 and utf8mb4 that connectors announce, MariaDB's UCA 14.0.0 among them
+/// (`SHOW COLLATION`).
 fn is_utf8(collation: u16) -> bool {
     matches!(
         collation,
-        33 | 45 | 46 | 76 | 83 | 192..=215 | 223..=247 | 255..=323 | 576..=577 | 608..=609 | 1057 | 1069 | 1070
-            | 1107 | 2048..=2559
+        33 | 45 | 46 | 76 | 83 | 192..=215 | 223..=247 | 255..=323 | 2048..=2559
     )
 }
 
-/// Characters of a user name that the server reads. Longer ones it cuts off, so that they could become the name
-/// of another account.
+/// Characters of a user name that the server reads. Longer ones it cuts off, so that they could
+/// become the name of another account.
 fn user_len_max(dialect: Dialect) -> usize {
     match dialect {
         Dialect::MySql => 32,

@@ -1,6 +1,7 @@
 //! Who may log in with what kind of TLS: MySQL's `REQUIRE`, per account.
 //!
-//! Nothing here does I/O. [`check`] is given what the handshake agreed on, the login and the rules, and answers.
+//! Nothing here does I/O. [`check`] is given what the handshake agreed on, the login and the rules,
+//! and answers.
 
 mod host;
 mod login;

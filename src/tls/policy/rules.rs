@@ -19,8 +19,8 @@ pub struct Rule {
     pub requirement: Requirement,
 }
 
-/// The rules of a route, in MySQL's order: the most specific host first, then the most specific user; then tenant
-/// and cluster, and among equals the order in which they were given.
+/// The rules of a route, in MySQL's order: the most specific host first, then the most specific
+/// user; then tenant and cluster, and among equals the order in which they were given.
 #[derive(Clone, Debug)]
 pub struct Rules {
     sorted: Vec<Rule>,

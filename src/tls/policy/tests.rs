@@ -94,8 +94,8 @@ fn passes(user: &str, rules: &Rules, dialect: Dialect) -> bool {
 /// utf8mb4_general_ci.
 const UTF8: u16 = 45;
 
-/// Every combination of the options, against every client, for every dialect: what MariaDB, MySQL and seekdb
-/// answered, and the formula behind it.
+/// Every combination of the options, against every client, for every dialect: what MariaDB, MySQL
+/// and seekdb answered, and the formula behind it.
 #[test]
 fn every_combination_of_options_against_every_client() {
     let suites = [

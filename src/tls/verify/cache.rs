@@ -6,10 +6,11 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use crate::limits::VERIFIED_CHAINS_MAX;
 
-/// Chains that were found good, so that a peer that connects again costs no signature check of its chain.
+/// Chains that were found good, so that a peer that connects again costs no signature check of its
+/// chain.
 ///
-/// It belongs to one verifier, which has one mode and one set of authorities and revocation lists for life; so
-/// neither is part of the key, and new trust begins with nothing.
+/// It belongs to one verifier, which has one mode and one set of authorities and revocation lists
+/// for life; so neither is part of the key, and new trust begins with nothing.
 #[derive(Debug, Default)]
 pub(super) struct VerifiedChains {
     entries: Mutex<Entries>,

@@ -1,5 +1,5 @@
-//! Certificates that webpki does not take, though users have them: of X.509 v1, signed by an authority without
-//! anything between them, and those that are trusted themselves.
+//! Certificates that webpki does not take, though users have them: of X.509 v1, signed by an
+//! authority without anything between them, and those that are trusted themselves.
 
 use rustls::CertificateError;
 use rustls::crypto::WebPkiSupportedAlgorithms;

@@ -33,7 +33,8 @@ enum Trust<W> {
         webpki: W,
         verified: VerifiedChains,
     },
-    /// These certificates and no others. Nothing else about them counts, dates included (RFC 7671 section 5.1).
+    /// These certificates and no others. Nothing else about them counts, dates included (RFC 7671
+    /// section 5.1).
     Pins(Vec<Fingerprint>),
     /// Nothing.
     Nothing,
@@ -75,7 +76,8 @@ impl Presented<'_> {
         Err(CertificateError::ApplicationVerificationFailure)
     }
 
-    /// From now to the first end of a certificate in the chain, or to the first revocation list that is due.
+    /// From now to the first end of a certificate in the chain, or to the first revocation list
+    /// that is due.
     fn span(&self, roots: &Roots) -> Span {
         let ends_s = std::iter::once(self.leaf)
             .chain(self.intermediates)

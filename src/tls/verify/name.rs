@@ -11,8 +11,8 @@ pub(super) fn is_for(leaf: &CertificateDer<'_>, wanted: &ServerName<'_>) -> bool
         .is_ok_and(|certificate| verify_server_name(&certificate, wanted).is_ok())
 }
 
-/// True where the certificate has no DNS name among its alternative names and its common name is `wanted`, as
-/// OpenSSL takes it. An IP address is never looked for there.
+/// True where the certificate has no DNS name among its alternative names and its common name is
+/// `wanted`, as OpenSSL takes it. An IP address is never looked for there.
 pub(super) fn common_name_is(certificate: &Certificate<'_>, wanted: &ServerName<'_>) -> bool {
     let ServerName::DnsName(wanted) = wanted else {
         return false;

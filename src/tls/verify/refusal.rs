@@ -101,8 +101,9 @@ impl Refused<'_> {
                 self.name_remedy(portrait)
             }
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "add the authority to the trusted ones, or let the peer send its intermediate certificates: \
-                 `openssl verify -show_chain -CAfile CA -untrusted CHAIN CERT` shows what is missing"
+                "add the authority to the trusted ones, or let the peer send its intermediate \
+                 certificates: `openssl verify -show_chain -CAfile CA -untrusted CHAIN CERT` shows \
+                 what is missing"
                     .into()
             }
             CertificateError::Revoked => "issue another one".into(),
@@ -112,12 +113,12 @@ impl Refused<'_> {
                 "`openssl ca -gencrl` makes a new list at the issuer".into()
             }
             CertificateError::ApplicationVerificationFailure => {
-                "where it is meant to be, add it: `openssl x509 -in CERT -noout -subject -ext subjectAltName \
-                 -fingerprint -sha256` prints what it can be known by"
+                "where it is meant to be, add it: `openssl x509 -in CERT -noout -subject -ext \
+                 subjectAltName -fingerprint -sha256` prints what it can be known by"
                     .into()
             }
-            _ => "issue it again with `openssl x509 -req … -extfile`, basicConstraints = CA:FALSE and a \
-                  subjectAltName, or pin it by its fingerprint"
+            _ => "issue it again with `openssl x509 -req … -extfile`, basicConstraints = CA:FALSE \
+            and a subjectAltName, or pin it by its fingerprint"
                 .into(),
         }
     }
@@ -138,9 +139,11 @@ impl Refused<'_> {
             return "is self-signed and not trusted";
         }
         if has_namesake().is_some() {
-            return "was not issued by the authority of that name that is trusted here: the keys differ";
+            return "was not issued by the authority of that name that is trusted here: the keys \
+                    differ";
         }
-        "was issued by an authority that is not trusted here, or an intermediate certificate is missing"
+        "was issued by an authority that is not trusted here, or an intermediate certificate is \
+         missing"
     }
 
     fn name_text(&self, portrait: &Portrait) -> String {
@@ -161,8 +164,9 @@ impl Refused<'_> {
         };
         let wanted = self.wanted();
         format!(
-            "issue it again with `openssl x509 -req … -extfile` and subjectAltName = {kind}:{wanted}, allow its \
-             common name (allow_cn_name), or verify the authority alone (verify-ca)"
+            "issue it again with `openssl x509 -req … -extfile` and subjectAltName = \
+             {kind}:{wanted}, allow its common name (allow_cn_name), or verify the authority alone \
+             (verify-ca)"
         )
     }
 

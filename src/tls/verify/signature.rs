@@ -1,5 +1,6 @@
-//! Signatures checked with a bare public key, so that no certificate is too old or too odd to prove that its
-//! peer has the key. The helpers of rustls parse the certificate first, and know no X.509 v1.
+//! Signatures checked with a bare public key, so that no certificate is too old or too odd to prove
+//! that its peer has the key. The helpers of rustls parse the certificate first, and know no X.509
+//! v1.
 
 use rustls::CertificateError::BadEncoding;
 use rustls::client::danger::HandshakeSignatureValid;

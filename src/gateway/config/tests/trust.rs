@@ -139,7 +139,7 @@ fn ticket_keys_are_three_of_48_bytes() {
     check_error(
         &dir,
         &from_client("tickets = \"tickets\""),
-        "gateway.toml:9: tickets: holds 143 bytes and not three ticket keys of 48",
+        "gateway.toml:8: tickets: holds 143 bytes and not three ticket keys of 48",
     );
 }
 
@@ -181,7 +181,7 @@ fn passphrases_come_from_a_file_or_a_program() {
         ("key_passphrase_file = \"none\"", "none: No such file"),
         (
             "key_passphrase_command = [\"false\"]",
-            "gateway.toml:9: \"false\" failed: exit status: 1",
+            "gateway.toml:8: \"false\" failed: exit status: 1",
         ),
         (
             "key_passphrase_command = [\"true\"]",
