@@ -1,4 +1,4 @@
-"""What clients and servers of a MySQL route may get wrong. Each has an answer and a line in the log, and harms no one."""
+"""What clients and servers of a MySQL route may get wrong. Each has an answer and a line in the log, harming no one."""
 
 import socket
 import ssl

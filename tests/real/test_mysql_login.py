@@ -15,6 +15,7 @@ from harness.mysql_case import (
     context_of,
     enter,
     greeted,
+    port_of,
     reset,
     route,
     server_side,
@@ -38,45 +39,56 @@ def server_context() -> ssl.SSLContext:
 class Rewriting(MysqlCase):
     """The server checks every sequence id, and so does the client."""
 
-    def start_gateway(self, server: Server, side: str, **changes) -> int:
-        if side != "off":
-            server.tls = server_context()
-        made = to_address(Listener(self, server).address, side) | changes
-        return self.gateway(route("test", client_side("preferred"), made)).port
+    def start_gateway(self, *servers: tuple[Server, str, dict]) -> list[int]:
+        """One gateway with a route to each of the servers: itself, the server side, changes to that."""
+        routes = []
+        for server, side, changes in servers:
+            if side != "off":
+                server.tls = server_context()
+            made = to_address(Listener(self, server).address, side) | changes
+            routes.append(route(f"route {len(routes)}", client_side("preferred"), made))
+        self.proxy = self.gateway(*routes)
+        return [port_of(route) for route in routes]
 
     def test_login_arrives_as_it_was_sent(self):
         """But for CLIENT_SSL, which each leg has as it needs it; bits that only OceanBase or MariaDB know included."""
         wanted = protocol.DEFAULT_CAPABILITIES | protocol.QUERY_ATTRIBUTES | protocol.HIDDEN_ROWID
         wanted |= protocol.LOB_LOCATOR | protocol.CONNECT_WITH_DB
         # Without the first bit the upper half is MariaDB's, in the last bytes of the filler.
+        cases = []
         for capabilities in (wanted, wanted & ~1 | protocol.MARIADB_PROGRESS | 1 << 34):
             for way, side in LEGS:
-                greeting = Greeting(capabilities=capabilities | protocol.CONNECT_ATTRS)
-                server = Server(greeting=greeting)
-                port = self.start_gateway(server, side)
-                with self.subTest(way=way, side=side, capabilities=hex(capabilities)), greeted(port) as client:
-                    offered = client.greeting.capabilities
-                    self.assertEqual(offered, greeting.capabilities | protocol.SSL)
-                    self.assertEqual(client.greeting.thread_id, greeting.thread_id)
-                    self.assertEqual(client.greeting.version, greeting.version)
-                    self.assertEqual(client.greeting.scramble, greeting.scramble)
-                    options = {"database": "test", "attributes": {"program": "tests"}, "capabilities": capabilities}
-                    login = client.prepare("good", **options, packet_max=123_456, charset=33)
-                    if way != PLAIN:
-                        client.upgrade(pki.context(), login)
-                    client.login(login, PASSWORD)
-                    client.quit()
-                    (arrived,) = server.logins
-                    login.capabilities &= ~protocol.SSL
-                    login.capabilities |= 0 if side == "off" else protocol.SSL
-                    self.assertEqual(arrived, login.encode())
-                    self.assertEqual(server.ssl_requests, [] if side == "off" else [arrived[:32]])
-                self.assertEqual(server.troubles, [])
+                server = Server(greeting=Greeting(capabilities=capabilities | protocol.CONNECT_ATTRS))
+                cases.append((server, side, {}, way, capabilities))
+        ports = self.start_gateway(*(case[:3] for case in cases))
+        for port, (server, side, _, way, capabilities) in zip(ports, cases):
+            with self.subTest(way=way, side=side, capabilities=hex(capabilities)):
+                self.check_login(port, server, side, way, capabilities)
+
+    def check_login(self, port: int, server: Server, side: str, way: str, capabilities: int):
+        greeting = server.greeting
+        with greeted(port) as client:
+            self.assertEqual(client.greeting.capabilities, greeting.capabilities | protocol.SSL)
+            self.assertEqual(client.greeting.thread_id, greeting.thread_id)
+            self.assertEqual(client.greeting.version, greeting.version)
+            self.assertEqual(client.greeting.scramble, greeting.scramble)
+            options = {"database": "test", "attributes": {"program": "tests"}, "capabilities": capabilities}
+            login = client.prepare("good", **options, packet_max=123_456, charset=33)
+            if way != PLAIN:
+                client.upgrade(pki.context(), login)
+            client.login(login, PASSWORD)
+            client.quit()
+        (arrived,) = server.logins
+        login.capabilities &= ~protocol.SSL
+        login.capabilities |= 0 if side == "off" else protocol.SSL
+        self.assertEqual(arrived, login.encode())
+        self.assertEqual(server.ssl_requests, [] if side == "off" else [arrived[:32]])
+        self.assertEqual(server.troubles, [])
 
     def test_login_data_with_a_length_of_several_bytes(self):
         greeting = Greeting(capabilities=Greeting().capabilities | protocol.LENENC_AUTH)
         server = Server(greeting=greeting)
-        port = self.start_gateway(server, "off")
+        (port,) = self.start_gateway((server, "off", {}))
         attributes = {f"key{number}": "v" * 200 for number in range(100)}
         with greeted(port) as client:
             capabilities = protocol.DEFAULT_CAPABILITIES | protocol.LENENC_AUTH
@@ -91,25 +103,26 @@ class Rewriting(MysqlCase):
         key = rsa.generate_private_key(65537, 2048)
         public = self.scratch / "public.pem"
         public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        cases = []
         for first in (NATIVE, CACHING_SHA2):
             for switch in ("", NATIVE, CACHING_SHA2, SHA256):
                 for way, side in LEGS:
                     server = Server(plugin=first, switch_to=switch, password_key=key)
-                    changes = {"server_public_key": public} if side == "off" else {}
-                    port = self.start_gateway(server, side, **changes)
-                    with self.subTest(first=first, switch=switch, way=way, side=side):
-                        with enter(port, "good", way) as client:
-                            self.assertEqual(client.query("switched").rows, [("switched",)])
-                            client.quit()
-                    self.assertEqual((server.troubles, server.exposed), ([], []))
+                    cases.append((server, side, {"server_public_key": public} if side == "off" else {}, way))
+        ports = self.start_gateway(*(case[:3] for case in cases))
+        for port, (server, side, _, way) in zip(ports, cases):
+            with self.subTest(first=server.plugin, switch=server.switch_to, way=way, side=side):
+                with enter(port, "good", way) as client:
+                    self.assertEqual(client.query("switched").rows, [("switched",)])
+                    client.quit()
+                self.assertEqual((server.troubles, server.exposed), ([], []))
 
     def test_wrong_passwords(self):
-        for plugin in (NATIVE, CACHING_SHA2):
-            for way, side in LEGS:
-                server = Server(plugin=plugin)
-                port = self.start_gateway(server, side)
-                with self.subTest(plugin=plugin, way=way, side=side):
-                    self.refused(1045, "28000", lambda: enter(port, "good", way, "wrong"))
+        cases = [(Server(plugin=plugin), side, {}, way) for plugin in (NATIVE, CACHING_SHA2) for way, side in LEGS]
+        ports = self.start_gateway(*(case[:3] for case in cases))
+        for port, (server, side, _, way) in zip(ports, cases):
+            with self.subTest(plugin=server.plugin, way=way, side=side):
+                self.refused(1045, "28000", lambda: enter(port, "good", way, "wrong"))
                 self.assertEqual(server.troubles, [])
 
     def test_key_is_wanted_by_name(self):
@@ -162,7 +175,7 @@ class Rewriting(MysqlCase):
         public = self.scratch / "public.pem"
         public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         server = Server(plugin=CACHING_SHA2, password_key=key)
-        port = self.start_gateway(server, "off", server_public_key=public)
+        (port,) = self.start_gateway((server, "off", {"server_public_key": public}))
         with enter(port, "good") as client:
             client.change_user("better", PASSWORD)
             self.assertEqual(client.query("changed").rows, [("changed",)])

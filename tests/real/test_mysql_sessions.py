@@ -342,7 +342,7 @@ class Placements(MysqlCase):
         self.assertEqual(alice, {"u_none", "u_ssl", "u_x509", "u_subject"})
 
     def check_two_hops(self, database):
-        """Driver, gateway, a second gateway in the place of a proxy, server: every hop is TLS, two show certificates."""
+        """Driver, gateway, a second gateway in the place of a proxy, server: all TLS, and two show certificates."""
         inner_side = server_side(database, "verify-full", **self.identity("alice"))
         demanding = client_side("required", ca=pki.authority().cert, client_cert="required")
         inner = self.gateway(route("inner", demanding, inner_side))

@@ -312,7 +312,12 @@ def seekdb_binary() -> Path:
 
 
 def scratch(name: str, parent: Path | None = None) -> Path:
-    path = Path(tempfile.mkdtemp(prefix=f"sealwire-{name}-", dir=parent))
+    """A folder that is removed when the run ends, or by the next run where this one is killed."""
+    parent = parent or Path(tempfile.gettempdir())
+    for path in parent.glob(f"sealwire-{name}-*-*"):
+        if not Path("/proc", path.name.split("-")[-2]).exists():
+            shutil.rmtree(path, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=f"sealwire-{name}-{os.getpid()}-", dir=parent))
     path.chmod(0o755)
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -344,7 +349,7 @@ def _mariadb_data(home: Path) -> Path:
 
 @cache
 def _new_mariadb_data() -> Path:
-    home = scratch("mariadb-new")
+    home = scratch("newmariadb")
     command = [program("mariadb-install-db"), "--no-defaults", f"--user={getpass.getuser()}"]
     command += [f"--datadir={home / 'data'}"]
     command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
