@@ -236,11 +236,12 @@ class Client:
         return cls(connection)._enter(user, password, None, options)
 
     def _enter(self, user: str, password: str, tls, options: dict) -> "Client":
+        session = options.pop("session", None)
         try:
             self.greet()
             login = self.prepare(user, **options)
             if tls:
-                self.upgrade(tls, login)
+                self.upgrade(tls, login, session=session)
             self.login(login, password)
         except BaseException:
             self.close()
@@ -263,13 +264,13 @@ class Client:
             user, b"", self.capabilities, database=database, plugin=plugin, attributes=attributes or {}, **more
         )
 
-    def upgrade(self, context: ssl.SSLContext, login: Login | None = None, server_name: str = "localhost") -> None:
-        """SSLRequest, then TLS on the same socket."""
+    def upgrade(self, context: ssl.SSLContext, login: Login | None = None, session: ssl.SSLSession | None = None) -> None:
+        """SSLRequest, then TLS on the same socket, which resumes the session where there is one."""
         assert self.greeting.capabilities & SSL, "the server offers no TLS"
         login = login or Login("")
         login.capabilities |= SSL
         self.wire.write(login.head())
-        self.wire.socket = context.wrap_socket(self.wire.socket, server_hostname=server_name)
+        self.wire.socket = context.wrap_socket(self.wire.socket, server_hostname="localhost", session=session)
 
     def login(self, login: Login, password: str) -> Result:
         login.auth = login.auth or self._first_answer(login.plugin, password, self.greeting.scramble)

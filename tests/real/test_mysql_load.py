@@ -87,7 +87,6 @@ class Sysbench(MysqlCase):
         """64 threads, and not one error."""
         made = route("test", client_side("required"), server_side(database, "verify-full"))
         proxy = self.gateway(made, workers=0)
-        proxy.tolerated = {"truncated"}
         found = sysbench.point_select(database, "127.0.0.1", proxy.port, True, SECONDS)
         self.assertEqual((found.errors, found.reconnects), (0, 0))
         self.assertGreater(found.queries, SECONDS * 500)
@@ -116,7 +115,6 @@ class Crowd(MysqlCase):
         database = databases.mariadb()
         made = route("test", client_side("required"), server_side(database, "verify-full"))
         proxy = self.gateway(made, workers=0)
-        proxy.tolerated = {"truncated"}
         enter(proxy.port, "native").quit()
         until(lambda: proxy.sockets() == 0, "the first connection is gone")
         descriptors, rss = proxy.descriptors(), proxy.rss_kib()

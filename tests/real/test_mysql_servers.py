@@ -180,6 +180,37 @@ class Oracle(Case):
             self.assertFalse(client.greeting.capabilities & protocol.SSL)
         login(server, "u_ssl", "tls").quit()
 
+    def check_resumption(self, name: str, is_refused: bool):
+        server = databases.by_name(name)
+        for version in (TLS_1_2, TLS_1_3):
+            context = pki.context(version=version)
+            with self.subTest(version.name):
+                session = self.session_of(server, context, None).session
+                if is_refused:
+                    with self.assertRaisesRegex(ssl.SSLError, "INTERNAL_ERROR"):
+                        self.session_of(server, context, session)
+                else:
+                    self.assertTrue(self.session_of(server, context, session).session_reused)
+
+    @staticmethod
+    def session_of(server, context: ssl.SSLContext, session) -> ssl.SSLSocket:
+        """The TLS connection of a login, which resumed the session where there is one."""
+        client = Client.connect(server.host, server.port, "u_ssl", PASSWORD, context, session=session)
+        connection = client.wire.socket
+        client.query("SELECT 1")
+        client.quit()
+        return connection
+
+    def test_resumption_of_mariadb(self):
+        self.check_resumption("mariadb", is_refused=False)
+
+    def test_resumption_of_mysql(self):
+        self.check_resumption("mysql", is_refused=False)
+
+    def test_resumption_of_seekdb(self):
+        """It hands out tickets and then ends the handshake of whoever comes back with one."""
+        self.check_resumption("seekdb", is_refused=True)
+
     def test_ob20_frames(self):
         server = databases.seekdb()
         for context in (None, pki.context()):

@@ -279,6 +279,17 @@ class Commands(Session):
         self.check_change_of_user(server, "verify-full", PLAIN)
         self.check_change_of_user(server, "off", server_public_key=server.public_key)
 
+    def test_a_session_that_quits_is_no_failure(self):
+        """Every driver closes after COM_QUIT, and none sends a close_notify: nobody wants to read of that."""
+        self.open(databases.mariadb())
+        with self.enter() as client:
+            client.quit()
+        for driver in (drivers.MariadbCli(), drivers.PyMysql(), drivers.Connector(), drivers.Mysql2()):
+            driver.check()
+            driver.ask(self.target, "SELECT 1")
+        until(lambda: self.proxy.sockets() == 0, "no connection is left")
+        self.assertEqual(self.proxy.failures(), [])
+
     def test_idle_session(self):
         """Ended when it has been idle for as long as that; one that speaks is not."""
         self.open(databases.mariadb(), idle_timeout_s=1)
