@@ -264,7 +264,7 @@ class Client:
             user, b"", self.capabilities, database=database, plugin=plugin, attributes=attributes or {}, **more
         )
 
-    def upgrade(self, context: ssl.SSLContext, login: Login | None = None, session: ssl.SSLSession | None = None) -> None:
+    def upgrade(self, context: ssl.SSLContext, login: Login | None = None, session=None) -> None:
         """SSLRequest, then TLS on the same socket, which resumes the session where there is one."""
         assert self.greeting.capabilities & SSL, "the server offers no TLS"
         login = login or Login("")

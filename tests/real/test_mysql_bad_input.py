@@ -37,7 +37,7 @@ class OfClients(MysqlCase):
         side = to_address(Listener(self, self.server).address)
         proxy = self.gateway(route("test", client_side(client), side, **changes))
         bystander = enter(proxy.port, "good", PLAIN if client == "off" else TLS_1_3)
-        self.logins = list(self.server.logins)
+        self.logins = len(self.server.logins)
 
         def is_unharmed():
             self.assertEqual(bystander.query("still here").rows, [("still here",)])
@@ -48,7 +48,11 @@ class OfClients(MysqlCase):
         return proxy
 
     def check_nothing_reached_the_server(self):
-        self.assertEqual(self.server.logins, self.logins)
+        """Of the client, that is: the gateway itself may end its leg by a login that is refused."""
+        for login in self.server.logins[self.logins :]:
+            self.assertEqual(Login.decode(login).auth, b"")
+            for word in (b"good", b"confidential", b"smuggled"):
+                self.assertNotIn(word, login)
         self.assertEqual(self.server.commands, [])
 
     def answer(self, client: Client) -> protocol.ServerError:
@@ -392,7 +396,7 @@ class OfServers(MysqlCase):
 
     def test_half_a_greeting(self):
         half = protocol.packet(0, Greeting().encode())[:30]
-        self.check_greeting(lambda connection: connection.sendall(half), 2013, "greeting|protocol")
+        self.check_greeting(lambda connection: connection.sendall(half), 2003, "greeting|unreachable")
 
     def test_silence_instead_of_a_greeting(self):
         self.check_greeting(lambda c: c.recv(1), 2003, "time", handshake_timeout_s=1)
@@ -472,7 +476,7 @@ class OfServers(MysqlCase):
         context = server_context(pki.server())
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("AES128-GCM-SHA256:AES256-GCM-SHA384")
-        self.check_tls(context, "handshake_failure|suite|key exchange")
+        self.check_tls(context, "handshake_?failure|suite|key exchange")
 
     def test_server_that_wants_a_certificate(self):
         context = server_context(pki.server())
@@ -480,7 +484,7 @@ class OfServers(MysqlCase):
         context.verify_mode = ssl.CERT_REQUIRED
         # In TLS 1.3 the refusal comes when the handshake is complete for the client of it, the gateway.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        self.check_tls(context, "handshake_failure|certificate")
+        self.check_tls(context, "handshake_?failure|certificate")
 
     def test_server_that_answers_in_plain(self):
         """An ERR in place of a ServerHello: it is not believed, since anybody on the path could have sent it."""

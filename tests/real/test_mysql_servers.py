@@ -185,21 +185,23 @@ class Oracle(Case):
         for version in (TLS_1_2, TLS_1_3):
             context = pki.context(version=version)
             with self.subTest(version.name):
-                session = self.session_of(server, context, None).session
+                session, _ = self.tls_login(server, context)
                 if is_refused:
                     with self.assertRaisesRegex(ssl.SSLError, "INTERNAL_ERROR"):
-                        self.session_of(server, context, session)
+                        self.tls_login(server, context, session)
                 else:
-                    self.assertTrue(self.session_of(server, context, session).session_reused)
+                    _, is_resumed = self.tls_login(server, context, session)
+                    self.assertTrue(is_resumed)
 
     @staticmethod
-    def session_of(server, context: ssl.SSLContext, session) -> ssl.SSLSocket:
-        """The TLS connection of a login, which resumed the session where there is one."""
+    def tls_login(server, context: ssl.SSLContext, session=None) -> tuple[ssl.SSLSession, bool]:
+        """The session of a login, and whether it is the one that was brought along."""
         client = Client.connect(server.host, server.port, "u_ssl", PASSWORD, context, session=session)
-        connection = client.wire.socket
+        # Tickets come with the first answers.
         client.query("SELECT 1")
+        found = client.wire.socket.session, client.wire.socket.session_reused
         client.quit()
-        return connection
+        return found
 
     def test_resumption_of_mariadb(self):
         self.check_resumption("mariadb", is_refused=False)
