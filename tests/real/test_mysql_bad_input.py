@@ -16,6 +16,7 @@ from harness.mysql_case import (
     enter,
     greeted,
     name,
+    read_whole,
     route,
     server_side,
     to_address,
@@ -123,7 +124,7 @@ class OfClients(MysqlCase):
         proxy = self.start_gateway(handshake_timeout_s=1)
         with greeted(proxy.port) as client:
             client.wire.socket.sendall(sent)
-            clients.read_to_end(client.wire.socket)
+            read_whole(client.wire.socket)
             event = self.reported(proxy, name(client), "time")
             self.assertTrue(event.get("stage"), event)
         self.check_nothing_reached_the_server()
@@ -292,17 +293,6 @@ class OfClients(MysqlCase):
                 event = proxy.claimed(peer=clients.name(connection))
                 self.assertTrue(event.get("reason"), event)
         self.check_nothing_reached_the_server()
-
-
-def read_whole(connection: socket.socket) -> bytes:
-    """Everything up to the end, which is a reset where something that we sent was left unread."""
-    data = b""
-    try:
-        while more := connection.recv(65536):
-            data += more
-    except ConnectionResetError:
-        pass
-    return data
 
 
 def login_capabilities() -> int:

@@ -16,6 +16,7 @@ from harness.mysql_case import (
     enter,
     greeted,
     port_of,
+    read_whole,
     reset,
     route,
     server_side,
@@ -250,7 +251,7 @@ class Abandoned(MysqlCase):
                 left = [leave(proxy.port) for _ in range(attempts)]
                 for client in left:
                     if client.wire.socket.fileno() >= 0:
-                        self.assertTrue(clients.is_ended(client.wire.socket))
+                        read_whole(client.wire.socket)
                     client.close()
                 with enter(proxy.port, "native") as session:
                     self.assertEqual(session.query("SELECT 1").rows, [("1",)])

@@ -106,6 +106,17 @@ def name(client: Client) -> str:
     return clients.name(client.wire.socket)
 
 
+def read_whole(connection: socket.socket) -> bytes:
+    """Everything up to the end, which is a reset where something that we sent was left unread."""
+    data = b""
+    try:
+        while more := connection.recv(65536):
+            data += more
+    except ConnectionResetError:
+        pass
+    return data
+
+
 def reset(connection: socket.socket) -> None:
     """Ends by a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
