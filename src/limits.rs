@@ -55,6 +55,11 @@ pub const GCM_RECORDS_MAX: u64 = 1 << 24;
 /// Records before [`GCM_RECORDS_MAX`] at which a TLS 1.3 key is replaced.
 pub const GCM_RECORDS_MARGIN: u64 = 1 << 12;
 
+/// Handshake bytes of one connection that rustls has begun to read and not let go of, in bytes: its
+/// longest message (64 KiB) in records of ordinary length. In records of a byte or two it would be
+/// several times that, and all of it before the peer has authenticated.
+pub const HANDSHAKE_CARRY_LEN_MAX: usize = 128 * 1024;
+
 /// Default time from the first byte, or from the connection being made, to the end of the
 /// handshake, in ms.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;

@@ -544,10 +544,16 @@ impl Connection {
     }
 
     fn let_go_of_held(&mut self, pools: &mut Pools) {
-        if let Some(Held::InPartial(_)) = self.held.take()
-            && let Some(partial) = self.partial.take()
-        {
-            pools.partial.give(partial);
+        match (self.held.take(), &mut self.layer) {
+            (Some(Held::InPartial(_)), _) => {
+                if let Some(partial) = self.partial.take() {
+                    pools.partial.give(partial);
+                }
+            }
+            (Some(Held::InRecords), Layer::Established(records)) => {
+                records.let_go(&mut pools.send);
+            }
+            _ => {}
         }
     }
 }

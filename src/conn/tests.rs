@@ -614,13 +614,42 @@ fn deadlines_end_handshakes_and_only_handshakes() {
 fn an_idle_connection_holds_no_buffer() {
     each_pairing(|client, server| {
         let mut pair = Pair::established(&client, &server);
+        // More than are ever lent at once, so that a pool that has them all lends none.
+        for end in [&mut pair.client, &mut pair.server] {
+            let Pools { send, partial } = &mut end.pools;
+            for pool in [send, partial] {
+                let lent: Vec<_> = (0..8).map(|_| pool.take()).collect();
+                lent.into_iter().for_each(|buf| pool.give(buf));
+            }
+        }
         pair.client.write(&pattern(50_000));
+        pair.client.write(b"short");
         pair.settle(1_000).unwrap();
         for end in [&pair.client, &pair.server] {
-            assert!(end.conn.partial.is_none());
             assert_eq!(end.conn.queued(), 0);
+            assert_eq!(end.pools.send.free_len(), 8);
+            assert_eq!(end.pools.partial.free_len(), 8);
         }
     });
+}
+
+/// A ClientHello of 64 KiB, a byte in every record.
+#[test]
+fn a_handshake_in_crumbs_is_bounded() {
+    let config = ServerConfig::new(&server_options(RecordPath::InPlace)).unwrap();
+    let mut end = End::new(Connection::server(&config, now()), Pools::new(1));
+    let hello = [1, 0, 0xFF, 0xFB].into_iter().chain(std::iter::repeat(0));
+    let mut sent = 0;
+    let error = loop {
+        let byte = hello.clone().nth(sent / 6).unwrap();
+        match end.feed(&[22, 3, 1, 0, 1, byte]) {
+            Ok(()) => sent += 6,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::TlsProtocol);
+    assert!(error.to_string().contains("more records"), "{error}");
+    assert!(sent <= crate::limits::HANDSHAKE_CARRY_LEN_MAX, "{sent}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use super::config::{ClientConfig, RecordPath, ServerConfig, Version};
 use super::record::{InPlaceRecords, KeySchedule, Opened, Protocol, Records, TrafficKeys};
 use super::{Facts, call, failure, suites};
-use crate::buf::{BufPool, SendQueue};
+use crate::buf::{Buf, BufPool, SendQueue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::time::Now;
@@ -75,13 +75,18 @@ impl Handshake {
         pool: &mut BufPool,
     ) -> Result<()> {
         call::begin(now);
+        if self.carry.len() + record.len() > limits::HANDSHAKE_CARRY_LEN_MAX {
+            let text = "peer sent a handshake message in more records than any peer needs";
+            return Err(Error::new(ErrorKind::TlsProtocol, text));
+        }
         self.carry.extend_from_slice(record);
-        let (carry, mut early) = (&mut self.carry, Vec::new());
+        let (carry, mut is_early) = (&mut self.carry, false);
+        let early = |data: &[u8]| is_early |= !data.is_empty();
         let driven = match &mut self.rustls {
-            Rustls::Client(client) => drive(client, carry, &mut early, out, pool),
-            Rustls::Server(server) => drive(server, carry, &mut early, out, pool),
+            Rustls::Client(client) => drive(client, carry, early, out, pool),
+            Rustls::Server(server) => drive(server, carry, early, out, pool),
         };
-        let_go(carry, driven.discard);
+        drop_front(carry, driven.discard);
         self.server_name = call::take_server_name().or(self.server_name.take());
         driven
             .result
@@ -92,7 +97,7 @@ impl Handshake {
                 "peer ended TLS in mid-handshake",
             ));
         }
-        if !early.is_empty() {
+        if is_early {
             return Err(Error::new(
                 ErrorKind::Internal,
                 "data before the end of the handshake",
@@ -147,11 +152,11 @@ struct Driven {
 }
 
 /// Drives rustls until it needs another record, or until the handshake has ended: what follows it
-/// belongs to the record path. Data goes to `plain`; the alert of an error is queued.
+/// belongs to the record path. Data goes to `take`; the alert of an error is queued.
 fn drive<C: Unbuffered>(
     conn: &mut C,
     input: &mut [u8],
-    plain: &mut Vec<u8>,
+    mut take: impl FnMut(&[u8]),
     out: &mut SendQueue,
     pool: &mut BufPool,
 ) -> Driven {
@@ -174,7 +179,7 @@ fn drive<C: Unbuffered>(
             }
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 while let Some(Ok(record)) = traffic.next_record() {
-                    plain.extend_from_slice(record.payload);
+                    take(record.payload);
                 }
                 false
             }
@@ -282,8 +287,10 @@ struct RustlsRecords<C> {
     rustls: Box<C>,
     /// Bytes that rustls has begun to read and not let go of.
     carry: Vec<u8>,
-    plain: Vec<u8>,
-    gathered: Vec<u8>,
+    /// What was opened and not let go of.
+    plain: Option<Buf>,
+    /// What was written and is not sealed.
+    gathered: Option<Buf>,
     refresh_is_due: bool,
 }
 
@@ -292,8 +299,8 @@ impl<C: Unbuffered> RustlsRecords<C> {
         Self {
             rustls: Box::new(rustls),
             carry: Vec::new(),
-            plain: Vec::new(),
-            gathered: Vec::new(),
+            plain: None,
+            gathered: None,
             refresh_is_due: false,
         }
     }
@@ -313,7 +320,7 @@ impl<C: Unbuffered> RustlsRecords<C> {
                 Ok(ConnectionState::WriteTraffic(traffic)) => return act(traffic, out, pool),
                 _ => return Err(Error::new(ErrorKind::Internal, "rustls cannot send")),
             }
-            let_go(&mut self.carry, discard);
+            drop_front(&mut self.carry, discard);
         }
     }
 
@@ -327,11 +334,36 @@ impl<C: Unbuffered> RustlsRecords<C> {
     }
 
     fn encrypt_gathered(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
-        let mut gathered = std::mem::take(&mut self.gathered);
-        let result = self.encrypt(&gathered, out, pool);
-        gathered.clear();
-        self.gathered = gathered;
+        let Some(gathered) = self.gathered.take() else {
+            return Ok(());
+        };
+        let result = self.encrypt(gathered.filled(), out, pool);
+        pool.give(gathered);
         result
+    }
+
+    /// Has rustls read one record behind what it has not let go of; data is added to `plain`.
+    fn read(
+        &mut self,
+        record: &mut [u8],
+        plain: &mut Buf,
+        out: &mut SendQueue,
+        pool: &mut BufPool,
+    ) -> Driven {
+        // A record holds less than a send buffer does.
+        let take = |data: &[u8]| {
+            plain.append(data);
+        };
+        if self.carry.is_empty() {
+            let driven = drive(&mut *self.rustls, record, take, out, pool);
+            let rest = record.get(driven.discard..).unwrap_or_default();
+            self.carry.extend_from_slice(rest);
+            return driven;
+        }
+        self.carry.extend_from_slice(record);
+        let driven = drive(&mut *self.rustls, &mut self.carry, take, out, pool);
+        drop_front(&mut self.carry, driven.discard);
+        driven
     }
 
     /// Replaces the sending key where that is due. While the peer is in the middle of a handshake
@@ -360,28 +392,18 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
         pool: &mut BufPool,
     ) -> Result<Opened> {
         call::begin(now);
-        self.plain.clear();
-        let driven = if self.carry.is_empty() {
-            let driven = drive(&mut *self.rustls, record, &mut self.plain, out, pool);
-            self.carry
-                .extend_from_slice(record.get(driven.discard..).unwrap_or_default());
-            driven
-        } else {
-            self.carry.extend_from_slice(record);
-            let driven = drive(
-                &mut *self.rustls,
-                &mut self.carry,
-                &mut self.plain,
-                out,
-                pool,
-            );
-            let_go(&mut self.carry, driven.discard);
-            driven
-        };
+        self.let_go(pool);
+        let mut plain = pool.take();
+        let driven = self.read(record, &mut plain, out, pool);
+        let is_empty = plain.is_empty();
+        match is_empty {
+            true => pool.give(plain),
+            false => self.plain = Some(plain),
+        }
         driven
             .result
             .map_err(|error| failure::describe(error, self.rustls.peer()))?;
-        match (driven.peer_closed, self.plain.is_empty()) {
+        match (driven.peer_closed, is_empty) {
             (true, _) => Ok(Opened::Closed),
             (false, true) => Ok(Opened::Nothing),
             (false, false) => Ok(Opened::Held),
@@ -389,16 +411,26 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn held(&self) -> &[u8] {
-        &self.plain
+        self.plain.as_ref().map_or(&[], Buf::filled)
+    }
+
+    fn let_go(&mut self, pool: &mut BufPool) {
+        if let Some(plain) = self.plain.take() {
+            pool.give(plain);
+        }
     }
 
     fn write(&mut self, plain: &[u8], out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
         let is_short = plain.len() < limits::SEAL_DIRECT_LEN_MIN;
-        if !is_short || self.gathered.len() + plain.len() > limits::RECORD_PLAIN_LEN_MAX {
+        if !is_short || self.gathered() + plain.len() > limits::RECORD_PLAIN_LEN_MAX {
             self.encrypt_gathered(out, pool)?;
         }
+        if plain.is_empty() {
+            return Ok(());
+        }
         if is_short {
-            self.gathered.extend_from_slice(plain);
+            let gathered = self.gathered.get_or_insert_with(|| pool.take());
+            gathered.append(plain);
             return Ok(());
         }
         self.encrypt(plain, out, pool)
@@ -410,7 +442,7 @@ impl<C: Unbuffered> Records for RustlsRecords<C> {
     }
 
     fn gathered(&self) -> usize {
-        self.gathered.len()
+        self.gathered.as_ref().map_or(0, Buf::len)
     }
 
     fn close(&mut self, out: &mut SendQueue, pool: &mut BufPool) -> Result<()> {
@@ -473,7 +505,7 @@ fn queue_sized(
 }
 
 /// Drops the first `len` bytes, and the memory where nothing is left.
-fn let_go(carry: &mut Vec<u8>, len: usize) {
+fn drop_front(carry: &mut Vec<u8>, len: usize) {
     if len >= carry.len() {
         *carry = Vec::new();
         return;

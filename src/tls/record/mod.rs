@@ -38,8 +38,11 @@ pub(crate) trait Records: Send {
         pool: &mut BufPool,
     ) -> Result<Opened>;
 
-    /// The plaintext of [`Opened::Held`], until the next call of [`Records::open`].
+    /// The plaintext of [`Opened::Held`], until [`Records::let_go`] or the next [`Records::open`].
     fn held(&self) -> &[u8];
+
+    /// Gives the memory of [`Records::held`] back.
+    fn let_go(&mut self, pool: &mut BufPool);
 
     /// Queues plaintext: gathered into the open record, or sealed at once where it is long.
     fn write(&mut self, plain: &[u8], out: &mut SendQueue, pool: &mut BufPool) -> Result<()>;
