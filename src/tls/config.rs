@@ -83,7 +83,8 @@ pub enum Version {
 /// Who opens and seals records after the handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordPath {
-    /// rustls: it copies each record once on its way in and twice on its way out.
+    /// rustls: it copies each record once on its way in and twice on its way out, and this crate
+    /// once more each way.
     #[default]
     Rustls,
     /// This library: records are opened where they arrived and sealed where they are sent from.
