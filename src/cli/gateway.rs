@@ -66,7 +66,7 @@ struct RouteFlags {
     client_cert: Option<String>,
     /// TLS towards the server [default: verify-full]
     #[arg(long, value_name = "MODE",
-        value_parser = words(&["off", "verify-ca", "verify-full"]))]
+        value_parser = words(&["off", "danger-preferred", "verify-ca", "verify-full"]))]
     server_tls: Option<String>,
     /// Authorities of the server's certificate
     #[arg(long, value_name = "FILE")]

@@ -147,12 +147,13 @@ impl Supervisor {
             max => max,
         };
         let previous = self.service.as_deref();
-        let service = Arc::new(Service::new(plan, previous, workers, connections_max));
+        let service = Arc::new(Service::new(plan, previous, workers, connections_max)?);
         let bound = self
             .prepare(&service)
             .inspect_err(|_| self.tell(|| Message::Rollback))?;
         self.tell(|| Message::Commit);
         warn_of_expiry(&service.plan);
+        warn_of_dangers(&service.plan);
         let is_new = |address: &Address| !self.bound.contains_key(address);
         for state in &service.routes {
             let route = &*state.route.name;
@@ -414,6 +415,14 @@ fn warn_of_expiry(plan: &Plan) {
                 }
                 Some(_) => {}
             }
+        }
+    }
+}
+
+fn warn_of_dangers(plan: &Plan) {
+    for route in &plan.routes {
+        for danger in route.dangers() {
+            tracing::warn!(route = &*route.name, danger, "danger");
         }
     }
 }

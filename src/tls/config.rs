@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::ResolvesClientCert;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
@@ -11,7 +12,7 @@ use super::call::{self, CallTime};
 use super::identity::{Identity, Roots};
 use super::record::Protocol;
 use super::suites;
-use super::verify::{ClientVerifier, ServerVerifier};
+use super::verify::{ClientVerifier, DangerAnyServer, ServerVerifier};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a server is made of.
@@ -69,6 +70,8 @@ pub enum Verify {
     Full(Arc<Roots>),
     /// A trusted authority issued it and it is in date; its name is not looked at.
     Ca(Arc<Roots>),
+    /// Not at all: whoever answers is believed to be the server.
+    DangerNone,
 }
 
 /// A TLS version.
@@ -150,15 +153,12 @@ impl ClientConfig {
     /// Checks the options and prepares what connections share.
     pub fn new(options: &ClientOptions) -> Result<Arc<Self>> {
         let provider = provider(&options.suites, options.min_version)?;
-        let verifier = match &options.verify {
-            Verify::Full(roots) => ServerVerifier::new(roots, true, &provider)?,
-            Verify::Ca(roots) => ServerVerifier::new(roots, false, &provider)?,
-        };
+        let verifier = options.verify.verifier(&provider)?;
         let builder = rustls::ClientConfig::builder_with_details(provider, Arc::new(CallTime))
             .with_protocol_versions(options.min_version.and_later())
             .map_err(unusable)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(verifier);
         let mut rustls = match &options.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -187,6 +187,16 @@ impl ClientConfig {
 
     pub(super) fn records(&self) -> RecordPath {
         self.records
+    }
+}
+
+impl Verify {
+    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>> {
+        Ok(match self {
+            Self::Full(roots) => Arc::new(ServerVerifier::new(roots, true, provider)?),
+            Self::Ca(roots) => Arc::new(ServerVerifier::new(roots, false, provider)?),
+            Self::DangerNone => Arc::new(DangerAnyServer::new(provider)),
+        })
     }
 }
 

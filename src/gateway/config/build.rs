@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::document::{Given, Place, nearest};
 use super::files::Files;
 use super::legs::{self, LegContext};
+use super::mysql;
 use super::plan::{Plan, Protocol, Route, Settings, map_path};
 use super::source::{GatewaySource, RouteSource, Source};
 use crate::engine::{Address, BackendChoice};
@@ -104,6 +105,8 @@ fn build_route(
         handshake_timeout,
     };
     legs::check_combination(protocol, &source.client, &source.server)?;
+    let client = legs::client(&source.client, &mut context)?;
+    mysql::check_unused(protocol, &client.tls, &source.client, &source.server)?;
     Ok(Route {
         name,
         protocol,
@@ -114,7 +117,7 @@ fn build_route(
         handshake_timeout,
         idle_timeout: seconds(source.idle_timeout_s.as_ref(), IDLE_TIMEOUT_S),
         connections_max: size(source.max_connections.as_ref()),
-        client: legs::client(&source.client, &mut context)?,
+        client,
         server: legs::server(&source.server, &mut context)?,
     })
 }

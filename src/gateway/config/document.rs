@@ -148,6 +148,19 @@ impl<'a> Section<'a> {
         items.iter().map(|item| self.string(key, item)).collect()
     }
 
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<Given<bool>>> {
+        let Some(value) = self.table.get(key) else {
+            return Ok(None);
+        };
+        match value.get_ref() {
+            DeValue::Boolean(given) => Ok(Some(Given {
+                value: *given,
+                place: self.document.place(value.span()),
+            })),
+            _ => Err(self.wrong_type(key, value, "true or false")),
+        }
+    }
+
     pub(super) fn number(
         &self,
         key: &str,

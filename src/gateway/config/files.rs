@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::document::Given;
 use crate::error::Result;
+use crate::frame::mysql::auth::PublicKey;
 use crate::tls::{Identity, Pem, Roots};
 
 /// The PEM files of one configuration, each read once, so that two routes never see two states of
@@ -55,6 +56,14 @@ impl Files {
         let path = self.load(ca)?;
         Roots::from_pem(&[self.pem(&path, &path.display().to_string())])
             .map_err(|error| ca.place.error(error))
+    }
+
+    /// An RSA key to which passwords are encrypted.
+    pub(super) fn public_key(&mut self, file: &Given<String>) -> Result<PublicKey> {
+        let path = self.load(file)?;
+        let name = path.display().to_string();
+        PublicKey::from_pem(self.pem(&path, &name).text)
+            .map_err(|error| file.place.error(error.at(name)))
     }
 
     fn load(&mut self, file: &Given<String>) -> Result<PathBuf> {

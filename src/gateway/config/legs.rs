@@ -4,8 +4,10 @@ use std::time::Duration;
 use super::build::{choose, seconds};
 use super::document::Given;
 use super::files::Files;
+use super::mysql;
+use super::networks::Networks;
 use super::plan::{
-    ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls,
+    ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
 use super::source::LegSource;
 use crate::engine::backend::SocketOptions;
@@ -35,6 +37,12 @@ pub(super) fn check_combination(
             "is for protocol = \"mysql\": only there does the client say whether it begins TLS";
         return Err(mode_error(client, "preferred", text));
     }
+    let preferred = ServerMode::Verify(VerifyMode::DangerPreferred);
+    if server_mode == preferred && protocol == Protocol::Tcp {
+        let text = "is for protocol = \"mysql\": only there does the server say whether it speaks \
+                    TLS";
+        return Err(mode_error(server, "danger-preferred", text));
+    }
     if client_mode != ClientMode::Passthrough || server_mode == ServerMode::Off {
         return Ok(());
     }
@@ -62,6 +70,7 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
     };
     Ok(ClientSide {
         tls,
+        trusted_proxies: Networks::parse("trusted_proxies", &source.trusted_proxies)?,
         socket: socket_options(source),
     })
 }
@@ -81,11 +90,13 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
             check_unused(source)?;
             ServerTls::Off
         }
-        mode => server_verify(source, mode == ServerMode::VerifyFull, &address, context)?,
+        ServerMode::Verify(mode) => server_verify(source, mode, &address, context)?,
     };
+    let public_key = mysql::public_key(source, &address, &tls, context.files)?;
     Ok(ServerSide {
         address,
         tls,
+        public_key: Arc::new(public_key),
         socket: socket_options(source),
     })
 }
@@ -154,30 +165,21 @@ fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, Cli
 
 fn server_verify(
     source: &LegSource,
-    full: bool,
+    mode: VerifyMode,
     address: &ServerAddress,
     context: &mut LegContext<'_>,
 ) -> Result<ServerTls> {
-    let word = if full { "verify-full" } else { "verify-ca" };
-    let Some(ca) = &source.ca else {
-        let text = "needs ca: the authorities that may issue the server's certificate; \
-                    say tls = \"off\" for a server without TLS";
-        return Err(mode_error(source, word, text));
-    };
     let name = match &source.server_name {
         Some(given) => parse_name(given)?,
         None => address.server_name().ok_or_else(|| {
             let text = "needs server_name, since the path of a socket is none";
-            mode_error(source, word, text)
+            mode_error(source, mode_word(mode), text)
         })?,
     };
-    let roots = context.files.roots(ca)?;
+    let verify = verify(source, mode, context.files)?;
     let identity = identity(source, context.files)?;
     let options = ClientOptions {
-        verify: match full {
-            true => Verify::Full(roots),
-            false => Verify::Ca(roots),
-        },
+        verify,
         identity: identity.clone(),
         min_version: min_version(source)?,
         suites: suites(source),
@@ -187,9 +189,34 @@ fn server_verify(
     Ok(ServerTls::Verify {
         config: ClientConfig::new(&options).map_err(|error| options_error(source, &error))?,
         name,
-        full,
+        mode,
         identity,
     })
+}
+
+fn verify(source: &LegSource, mode: VerifyMode, files: &mut Files) -> Result<Verify> {
+    let word = mode_word(mode);
+    match (mode, &source.ca) {
+        (VerifyMode::Full, Some(ca)) => files.roots(ca).map(Verify::Full),
+        (VerifyMode::Ca, Some(ca)) => files.roots(ca).map(Verify::Ca),
+        (VerifyMode::DangerPreferred, None) => Ok(Verify::DangerNone),
+        (VerifyMode::DangerPreferred, Some(ca)) => Err(ca.place.error(format!(
+            "ca has no effect with tls = \"{word}\", which verifies nothing"
+        ))),
+        (_, None) => {
+            let text = "needs ca: the authorities that may issue the server's certificate; \
+                        say tls = \"off\" for a server without TLS";
+            Err(mode_error(source, word, text))
+        }
+    }
+}
+
+fn mode_word(mode: VerifyMode) -> &'static str {
+    match mode {
+        VerifyMode::Full => "verify-full",
+        VerifyMode::Ca => "verify-ca",
+        VerifyMode::DangerPreferred => "danger-preferred",
+    }
 }
 
 fn parse_name(given: &Given<String>) -> Result<ServerName<'static>> {
@@ -247,7 +274,7 @@ fn server_mode(source: &LegSource) -> Result<ServerMode> {
         "tls",
         source.tls.as_ref(),
         SERVER_MODES,
-        ServerMode::VerifyFull,
+        ServerMode::Verify(VerifyMode::Full),
     )
 }
 
@@ -300,8 +327,7 @@ enum ClientMode {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ServerMode {
     Off,
-    VerifyCa,
-    VerifyFull,
+    Verify(VerifyMode),
 }
 
 const CLIENT_MODES: &[(&str, ClientMode)] = &[
@@ -313,8 +339,12 @@ const CLIENT_MODES: &[(&str, ClientMode)] = &[
 
 const SERVER_MODES: &[(&str, ServerMode)] = &[
     ("off", ServerMode::Off),
-    ("verify-ca", ServerMode::VerifyCa),
-    ("verify-full", ServerMode::VerifyFull),
+    (
+        "danger-preferred",
+        ServerMode::Verify(VerifyMode::DangerPreferred),
+    ),
+    ("verify-ca", ServerMode::Verify(VerifyMode::Ca)),
+    ("verify-full", ServerMode::Verify(VerifyMode::Full)),
 ];
 
 const CLIENT_CERTS: &[(&str, ClientCert)] = &[

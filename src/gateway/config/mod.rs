@@ -4,6 +4,8 @@ mod build;
 mod document;
 mod files;
 mod legs;
+mod mysql;
+mod networks;
 mod plan;
 mod source;
 
@@ -11,8 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
+#[cfg(test)]
+pub(crate) use networks::Networks;
 pub(crate) use plan::{
-    ClientCert, ClientTls, HostPort, Plan, Protocol, Route, ServerAddress, ServerTls,
+    ClientCert, ClientTls, HostPort, Plan, Protocol, Route, ServerAddress, ServerTls, VerifyMode,
 };
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};

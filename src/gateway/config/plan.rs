@@ -3,8 +3,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::networks::Networks;
 use crate::engine::backend::SocketOptions;
 use crate::engine::{Address, BackendChoice};
+use crate::frame::mysql::auth::KeySource;
 use crate::tls::{ClientConfig, Identity, RecordPath, ServerConfig, ServerName};
 
 /// A configuration that was found good as a whole. It never changes: a reload makes another one.
@@ -69,6 +71,8 @@ pub(crate) enum Protocol {
 pub(crate) struct ClientSide {
     /// Who ends the client's TLS.
     pub(crate) tls: ClientTls,
+    /// From where a MySQL client may speak for others.
+    pub(crate) trusted_proxies: Networks,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }
@@ -111,6 +115,8 @@ pub(crate) struct ServerSide {
     pub(crate) address: ServerAddress,
     /// Whether the gateway speaks TLS to it.
     pub(crate) tls: ServerTls,
+    /// What MySQL passwords are encrypted to on a leg without TLS.
+    pub(crate) public_key: Arc<KeySource>,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }
@@ -138,20 +144,62 @@ pub(crate) struct HostPort {
 pub(crate) enum ServerTls {
     /// Bytes go out as they are.
     Off,
-    /// The gateway is a TLS client that verifies the server.
+    /// The gateway is a TLS client.
     Verify {
         /// What connections are made of.
         config: Arc<ClientConfig>,
         /// The name the server is known by.
         name: ServerName<'static>,
-        /// Whether its certificate must be for that name.
-        full: bool,
+        /// How its certificate is judged.
+        mode: VerifyMode,
         /// What is presented where the server asks, for reports on its expiry.
         identity: Option<Arc<Identity>>,
     },
 }
 
+/// How a server's certificate is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerifyMode {
+    /// An authority, and the name.
+    Full,
+    /// An authority.
+    Ca,
+    /// Not at all, and where the server's greeting offers no TLS there is none.
+    DangerPreferred,
+}
+
 impl Route {
+    /// True where a client without TLS may have to encrypt its password to the gateway: the server
+    /// takes it in clear.
+    pub(crate) fn needs_password_key(&self) -> bool {
+        let is_plain = match self.client.tls {
+            ClientTls::Off => true,
+            ClientTls::Terminated { is_required, .. } => !is_required,
+            ClientTls::Passthrough => false,
+        };
+        let is_safe = matches!(self.server.tls, ServerTls::Verify { .. })
+            || matches!(self.server.address, ServerAddress::Fixed(Address::Unix(_)));
+        self.protocol == Protocol::Mysql && is_plain && is_safe
+    }
+
+    /// What on this route lowers its security, in words.
+    pub(crate) fn dangers(&self) -> impl Iterator<Item = &'static str> {
+        let is_preferred = matches!(
+            self.server.tls,
+            ServerTls::Verify {
+                mode: VerifyMode::DangerPreferred,
+                ..
+            }
+        );
+        let is_fetched = matches!(*self.server.public_key, KeySource::DangerFetched);
+        [
+            (is_preferred, DANGER_PREFERRED),
+            (is_fetched, DANGER_FETCHED),
+        ]
+        .into_iter()
+        .filter_map(|(is_so, words)| is_so.then_some(words))
+    }
+
     /// The certificates that this route presents, each with the side that presents it.
     pub(crate) fn identities(&self) -> impl Iterator<Item = (&'static str, &Arc<Identity>)> {
         let client = match &self.client.tls {
@@ -226,6 +274,12 @@ impl fmt::Display for HostPort {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
+
+const DANGER_PREFERRED: &str = "tls = \"danger-preferred\": the server is not verified, and \
+    whoever is on the way can take TLS out of its greeting";
+
+const DANGER_FETCHED: &str = "danger_fetch_server_public_key: passwords are encrypted to the key \
+    of whoever answers";
 
 pub(super) fn map_path(address: Address, absolute: impl FnOnce(PathBuf) -> PathBuf) -> Address {
     match address {

@@ -1,7 +1,9 @@
 //! Routes of `protocol = "mysql"`: what is theirs alone is the login.
 
 mod login;
+mod password;
 mod refusal;
 
-pub(super) use login::{Login, LoginPolicy, Step};
+pub(super) use login::{Login, LoginPolicy, ServerUpgrade, Step};
+pub(super) use password::PasswordKeys;
 pub(super) use refusal::Refusal;

@@ -4,8 +4,8 @@ use std::mem;
 
 use super::*;
 use crate::frame::mysql::Sequence;
-use crate::gateway::config::{Protocol, Route};
-use crate::gateway::mysql::{Login, LoginPolicy, Refusal, Step};
+use crate::gateway::config::{Protocol, Route, VerifyMode};
+use crate::gateway::mysql::{Login, LoginPolicy, PasswordKeys, Refusal, ServerUpgrade, Step};
 use crate::gateway::session::LoginRun;
 
 impl Sessions {
@@ -51,12 +51,22 @@ impl Sessions {
                 }
                 Step::Relay => return self.start_relay(engine, key),
                 Step::End => return self.end_login(engine, key),
+                Step::Blocked(error) => return self.login_blocked(engine, key, &error),
             }
             match feed(engine, run, &legs) {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(refusal) => return self.refuse(engine, key, &refusal),
             }
+        }
+    }
+
+    /// The server has refused, whoever the client is.
+    fn login_blocked(&mut self, engine: &mut Engine, key: usize, error: &Error) {
+        if let Some(session) = self.slab.get(key) {
+            report::handshake_failed(session, Side::Server, error);
+            self.count_failure(key, error);
+            self.end_login(engine, key);
         }
     }
 
@@ -69,7 +79,10 @@ impl Sessions {
             (Side::Server, Phase::Resolving | Phase::Connecting) => {
                 report::server_unreachable(session, &refusal.error);
             }
-            (side, _) => report::handshake_failed(session, side, &refusal.error),
+            (Side::Server, _) => {
+                report::handshake_failed(session, Side::Server, &refusal.error);
+            }
+            (Side::Client, _) => report::login_refused(session, &refusal.error),
         }
         if let Some(run) = &mut session.login {
             run.login.refuse(refusal);
@@ -87,22 +100,36 @@ impl Sessions {
         error: Error,
         stage: Stage,
     ) {
-        let Some(session) = self.slab.get_mut(key) else {
+        let Some(run) = self.slab.get(key).and_then(|s| s.login.as_ref()) else {
             return;
         };
-        let is_greeted = (session.login.as_ref()).is_some_and(|run| run.login.is_greeted());
+        let is_greeted = run.login.is_greeted();
         match (side, stage) {
-            (Side::Client, _) => {
-                report::handshake_failed(session, side, &error);
-                self.count_failure(key, &error);
-                self.end_login(engine, key);
+            (Side::Client, Stage::Handshake) if error.kind() == ErrorKind::NotTls => {
+                let text = "plaintext after SSLRequest: nothing of it was read";
+                self.login_over(engine, key, &Error::new(ErrorKind::NotTls, text), true);
             }
+            (Side::Client, _) => self.login_over(engine, key, &error, false),
             (Side::Server, Stage::Handshake) => {
+                let error = error.at(format_args!("server {}", run.login.server_version()));
                 self.refuse(engine, key, &Refusal::server_tls(error));
             }
             (Side::Server, _) if is_greeted => self.refuse(engine, key, &Refusal::lost(error)),
             (Side::Server, _) => self.refuse(engine, key, &Refusal::unreachable(error)),
         }
+    }
+
+    /// The client's leg has failed: what there is to tell went out with that.
+    fn login_over(&mut self, engine: &mut Engine, key: usize, error: &Error, is_refusal: bool) {
+        let Some(session) = self.slab.get(key) else {
+            return;
+        };
+        match is_refusal {
+            true => report::login_refused(session, error),
+            false => report::handshake_failed(session, Side::Client, error),
+        }
+        self.count_failure(key, error);
+        self.end_login(engine, key);
     }
 
     pub(super) fn login_late(&mut self, engine: &mut Engine, key: usize) {
@@ -112,14 +139,14 @@ impl Sessions {
         let Some(run) = &session.login else {
             return;
         };
-        let side = match run.login.awaits_client() {
-            true => Side::Client,
-            false => Side::Server,
-        };
+        let (side, awaited) = run.login.awaited();
         let limit = session.state.route.handshake_timeout.as_secs();
-        let text = format!("the login was not complete within {limit} s");
+        let text = format!("timeout: {awaited} did not come within the {limit} s of the login");
         let error = Error::new(ErrorKind::Timeout, text);
-        self.login_broken(engine, key, side, error, Stage::Established);
+        match side {
+            Side::Client => self.login_over(engine, key, &error, true),
+            Side::Server => self.login_broken(engine, key, side, error, Stage::Established),
+        }
     }
 
     /// Ends both connections behind what they are still to be told. A server that waits for a login
@@ -145,7 +172,8 @@ impl Sessions {
 }
 
 /// A login, where the route's protocol has one that the gateway takes part in.
-pub(super) fn of(route: &Route, peer: PeerAddress) -> Option<Box<LoginRun>> {
+pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>> {
+    let RouteState { route, .. } = state;
     if route.protocol == Protocol::Tcp || matches!(route.client.tls, ClientTls::Passthrough) {
         return None;
     }
@@ -160,8 +188,20 @@ pub(super) fn of(route: &Route, peer: PeerAddress) -> Option<Box<LoginRun>> {
             }
         ),
         is_client_local: peer == PeerAddress::Unix,
-        server_tls: matches!(route.server.tls, ServerTls::Verify { .. }),
+        is_proxy_trusted: route.client.trusted_proxies.contains(peer),
+        server_tls: match &route.server.tls {
+            ServerTls::Off => ServerUpgrade::Never,
+            ServerTls::Verify {
+                mode: VerifyMode::DangerPreferred,
+                ..
+            } => ServerUpgrade::Offered,
+            ServerTls::Verify { .. } => ServerUpgrade::Always,
+        },
         is_server_local: matches!(address, ServerAddress::Fixed(Address::Unix(_))),
+        keys: PasswordKeys {
+            server: Arc::clone(&route.server.public_key),
+            own: state.password_key.clone(),
+        },
     };
     Some(Box::new(LoginRun {
         login: Login::new(policy),

@@ -64,7 +64,7 @@ impl Sessions {
         state: &Arc<RouteState>,
         connections_max: usize,
     ) {
-        let login = login::of(&state.route, peer);
+        let login = login::of(state, peer);
         let slots = match self.enter(state, connections_max) {
             Ok(slots) => slots,
             Err(error) => {

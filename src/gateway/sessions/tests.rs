@@ -9,7 +9,8 @@ use crossbeam_channel::{Receiver, bounded};
 use super::*;
 use crate::engine::sim::{Faults, Sim, SimOptions, SimPeer};
 use crate::engine::{Address, EngineOptions, ListenOptions, ListenerId, SocketOptions};
-use crate::gateway::config::{ClientSide, Protocol, Route, ServerSide};
+use crate::frame::mysql::auth::KeySource;
+use crate::gateway::config::{ClientSide, Networks, Protocol, Route, ServerSide};
 use crate::gateway::counters::{RouteCounters, RouteTotals};
 use crate::gateway::resolver::Resolver;
 use crate::limits;
@@ -57,6 +58,7 @@ impl Bench {
             state: Arc::new(RouteState {
                 route: Arc::new(route),
                 counters: Arc::new(RouteCounters::new(1)),
+                password_key: None,
             }),
             listener,
             answers,
@@ -154,11 +156,13 @@ fn route(address: ServerAddress) -> Route {
         connections_max: 0,
         client: ClientSide {
             tls: ClientTls::Off,
+            trusted_proxies: Networks::default(),
             socket: SocketOptions::default(),
         },
         server: ServerSide {
             address,
             tls: ServerTls::Off,
+            public_key: Arc::new(KeySource::Refused),
             socket: SocketOptions::default(),
         },
     }
@@ -340,6 +344,7 @@ fn a_late_answer_leaves_the_next_session_alone() {
     bench.state = Arc::new(RouteState {
         route: Arc::new(route(fixed())),
         counters: Arc::new(RouteCounters::new(1)),
+        password_key: None,
     });
     let client = bench.client();
     let server = bench.server(SERVER);

@@ -50,7 +50,7 @@ impl Bench {
             place: Place::Flag("--test"),
         };
         let plan = assemble(&source).unwrap();
-        let service = Arc::new(Service::new(plan, self.service.as_deref(), 3, 0));
+        let service = Arc::new(Service::new(plan, self.service.as_deref(), 3, 0).unwrap());
         let (reply, answer) = bounded(1);
         self.mailbox.send(Message::Prepare {
             service: service.clone(),

@@ -8,7 +8,7 @@ pub mod sha2;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientAuth, KeySource};
+pub use client::{ClientAuth, FULL_AUTH, KeySource};
 pub use rsa::{PrivateKey, PublicKey};
 pub use server::{Credentials, ServerAuth, ServerStep};
 
@@ -62,6 +62,15 @@ impl Plugin {
     /// it.
     pub fn is_sha2(self) -> bool {
         matches!(self, Self::CachingSha2 | Self::Sha256)
+    }
+
+    /// What asks for the RSA key to which the password is encrypted; `None` where there is none.
+    pub fn key_request(self) -> Option<u8> {
+        match self {
+            Self::CachingSha2 => Some(2),
+            Self::Sha256 => Some(1),
+            _ => None,
+        }
     }
 
     /// True where what a client answers may be a password in clear, whatever the transport. Of an
