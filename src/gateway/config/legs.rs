@@ -4,7 +4,9 @@ use std::time::Duration;
 use super::build::{choose, seconds};
 use super::document::Given;
 use super::files::Files;
-use super::plan::{ClientCert, ClientSide, ClientTls, ServerAddress, ServerSide, ServerTls};
+use super::plan::{
+    ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls,
+};
 use super::source::LegSource;
 use crate::engine::backend::SocketOptions;
 use crate::error::{Error, Result};
@@ -21,9 +23,18 @@ pub(super) struct LegContext<'a> {
 }
 
 /// The table of docs/gateway.md, "Modes".
-pub(super) fn check_combination(client: &LegSource, server: &LegSource) -> Result<()> {
+pub(super) fn check_combination(
+    protocol: Protocol,
+    client: &LegSource,
+    server: &LegSource,
+) -> Result<()> {
     let client_mode = client_mode(client)?;
     let server_mode = server_mode(server)?;
+    if client_mode == ClientMode::Preferred && protocol == Protocol::Tcp {
+        let text =
+            "is for protocol = \"mysql\": only there does the client say whether it begins TLS";
+        return Err(mode_error(client, "preferred", text));
+    }
     if client_mode != ClientMode::Passthrough || server_mode == ServerMode::Off {
         return Ok(());
     }
@@ -38,7 +49,8 @@ pub(super) fn check_combination(client: &LegSource, server: &LegSource) -> Resul
 
 pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result<ClientSide> {
     let tls = match client_mode(source)? {
-        ClientMode::Required => client_required(source, context)?,
+        ClientMode::Required => client_terminated(source, true, context)?,
+        ClientMode::Preferred => client_terminated(source, false, context)?,
         ClientMode::Off => {
             check_unused(source)?;
             ClientTls::Off
@@ -78,11 +90,20 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
     })
 }
 
-fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<ClientTls> {
+fn client_terminated(
+    source: &LegSource,
+    is_required: bool,
+    context: &mut LegContext<'_>,
+) -> Result<ClientTls> {
     let Some(identity) = identity(source, context.files)? else {
-        return Err(mode_error(source, "required", "needs cert and key"));
+        let word = if is_required { "required" } else { "preferred" };
+        return Err(mode_error(source, word, "needs cert and key"));
     };
     let (client_cert, client_auth) = client_auth(source, context.files)?;
+    if !is_required && client_cert == ClientCert::Required {
+        let text = "cannot go with client_cert = \"required\": a client without TLS shows none";
+        return Err(mode_error(source, "preferred", text));
+    }
     let options = ServerOptions {
         identity: identity.clone(),
         client_auth,
@@ -91,7 +112,8 @@ fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<C
         records: context.records,
         handshake_timeout: context.handshake_timeout,
     };
-    Ok(ClientTls::Required {
+    Ok(ClientTls::Terminated {
+        is_required,
         config: ServerConfig::new(&options).map_err(|error| options_error(source, &error))?,
         identity,
         client_cert,
@@ -270,6 +292,7 @@ fn options_error(source: &LegSource, error: &Error) -> Error {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientMode {
     Off,
+    Preferred,
     Required,
     Passthrough,
 }
@@ -283,6 +306,7 @@ enum ServerMode {
 
 const CLIENT_MODES: &[(&str, ClientMode)] = &[
     ("off", ClientMode::Off),
+    ("preferred", ClientMode::Preferred),
     ("required", ClientMode::Required),
     ("passthrough", ClientMode::Passthrough),
 ];

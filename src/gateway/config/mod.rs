@@ -11,7 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
-pub(crate) use plan::{ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls};
+pub(crate) use plan::{
+    ClientCert, ClientTls, HostPort, Plan, Protocol, Route, ServerAddress, ServerTls,
+};
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
