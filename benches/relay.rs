@@ -86,6 +86,7 @@ fn drive(dir: &Path, gateway: SocketAddr, connections: usize) -> Result<()> {
         identity: None,
         min_version: Version::Tls13,
         suites: Vec::new(),
+        resumes: true,
         records: RecordPath::default(),
         handshake_timeout: Duration::from_secs(60),
     })?;
