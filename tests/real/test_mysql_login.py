@@ -190,18 +190,20 @@ class Keys(MysqlCase):
     def check(self, way: str, side: str, **changes):
         server = databases.mysql()
         made = route("test", client_side("preferred"), server_side(server, side, **changes))
-        port = self.gateway(made).port
+        proxy = self.gateway(made)
         for account in ("caching", "sha256"):
             server.forget_passwords()
-            with self.subTest(account), enter(port, account, way) as client:
+            with self.subTest(account), enter(proxy.port, account, way) as client:
                 self.assertEqual(client.query("SELECT 1").rows, [("1",)])
-            self.refused(1045, "28000", lambda: enter(port, account, way, "wrong"))
+            self.refused(1045, "28000", lambda: enter(proxy.port, account, way, "wrong"))
+        return proxy
 
     def test_from_a_file(self):
         self.check(TLS_1_3, "off", server_public_key=databases.mysql().public_key)
 
     def test_fetched(self):
-        self.check(TLS_1_3, "off", danger_fetch_server_public_key=True)
+        proxy = self.check(TLS_1_3, "off", danger_fetch_server_public_key=True)
+        self.assertIn("danger_fetch_server_public_key", proxy.claimed(level="WARN", route="test")["danger"])
 
     def test_by_the_client_itself(self):
         self.check(PLAIN, "off")

@@ -134,9 +134,9 @@ class Gateway(Process):
             return False
         if event.get("level") == "ERROR":
             return True
-        if not self.judges_failures or event.get("class") in self.tolerated:
+        if not self.judges_failures:
             return False
-        return event.get("level") == "WARN" or "class" in event
+        return event.get("level") == "WARN" or "class" in event and event["class"] not in self.tolerated
 
     def _answers(self) -> list[dict]:
         return [event for event in self.events() if event.get("message") in ("reloaded", "reload failed")]
