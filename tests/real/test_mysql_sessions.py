@@ -330,7 +330,7 @@ class Placements(MysqlCase):
         expected = {"nobody": {"u_none", "u_ssl"}, "bob": {"u_none", "u_ssl", "u_x509"}}
         expected["alice"] = expected["bob"] | {"u_subject"}
         for who, side in sides.items():
-            own = client_side("required", ca=pki.authority().cert)
+            own = client_side("required", ca=pki.authority().cert, client_cert="optional")
             proxy = self.gateway(route("test", own, side))
             proxy.judges_failures = False
             for client in (None, pki.client("alice")):

@@ -3,6 +3,7 @@
 import re
 import socket
 import ssl
+from collections import Counter
 
 from peers.mysql import Client, ServerError
 
@@ -29,9 +30,22 @@ WAYS = {
 class MysqlCase(Case):
     def gateway(self, *routes: dict, **settings) -> Gateway:
         """Peers of this protocol close without a close_notify, and without reading the tickets that came meanwhile."""
+        # Judged when the gateway has stopped, since cleanups run in reverse.
+        reporting: list[Gateway] = []
+        self.addCleanup(lambda: [self.check_counters(gateway) for gateway in reporting])
         gateway = super().gateway(*routes, **settings)
+        reporting.append(gateway)
         gateway.tolerated = {"truncated", "io"}
         return gateway
+
+    def check_counters(self, gateway: Gateway) -> None:
+        """Each failure that has a line in the log is counted, by its class, in what its route says at the end."""
+        for totals in gateway.events(message="route totals"):
+            lines = Counter(event["class"] for event in gateway.failures(route=totals["route"]))
+            counted = Counter({name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", totals["failures"])})
+            # Refusals for want of room have one line for many.
+            lines["limit"], counted["limit"] = min(lines["limit"], counted["limit"]), lines["limit"]
+            self.assertEqual(+lines, +counted, totals)
 
     def refused(self, code: int, state: str | None, attempt) -> ServerError:
         """The ERR packet that answers an attempt."""
