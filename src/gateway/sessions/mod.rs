@@ -1,3 +1,4 @@
+mod drain;
 mod login;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ pub(super) struct Sessions {
     waiting: HashMap<HostPort, Vec<usize>>,
     open: Arc<Gauge>,
     refusals: Refusals,
+    is_draining: bool,
 }
 
 impl Sessions {
@@ -48,6 +50,7 @@ impl Sessions {
             waiting: HashMap::new(),
             open,
             refusals: Refusals::default(),
+            is_draining: false,
         }
     }
 
@@ -96,6 +99,7 @@ impl Sessions {
             server: Leg::default(),
             targets: Targets::default(),
             login,
+            follower: None,
             last_error: None,
             _slots: slots,
         });
@@ -181,9 +185,8 @@ impl Sessions {
     }
 
     fn is_logging_in(&self, key: usize) -> bool {
-        self.slab
-            .get(key)
-            .is_some_and(|session| session.phase == Phase::Login)
+        let session = self.slab.get(key);
+        session.is_some_and(|session| matches!(session.phase, Phase::Login | Phase::Abandoning))
     }
 
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {
@@ -287,7 +290,8 @@ impl Sessions {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        session.login = None;
+        let run = session.login.take();
+        session.follower = run.map(|run| Box::new(run.login.follow()));
         session.phase = Phase::Relaying;
         report::opened(session);
         let (Some(client), Some(server)) = (session.client.id, session.server.id) else {
@@ -300,6 +304,9 @@ impl Sessions {
         engine.set_reading(server, true);
         if session.client.is_ended {
             engine.shutdown(server);
+        }
+        if self.is_draining {
+            self.leave(engine, key);
         }
     }
 
@@ -315,7 +322,12 @@ impl Sessions {
         else {
             return;
         };
-        let relayed = engine.relay(source, sink);
+        let relayed = match &mut session.follower {
+            Some(follower) => {
+                engine.relay_watched(source, sink, |bytes| follower.passed(from, bytes))
+            }
+            None => engine.relay(source, sink),
+        };
         if relayed.state == RelayState::SinkFull {
             engine.set_reading(source, false);
         }
@@ -325,6 +337,9 @@ impl Sessions {
             Side::Server => &shard.to_client_bytes,
         };
         bytes.fetch_add(relayed.bytes as u64, Relaxed);
+        if self.is_draining {
+            self.leave(engine, key);
+        }
     }
 
     /// The sink of `from` has room again.
@@ -342,22 +357,26 @@ impl Sessions {
     }
 
     /// The stream of `side` has ended; so does the one that continues it. When both have, so does
-    /// the session.
+    /// the session. A server of MySQL that ends its stream has closed: whoever asks it more is
+    /// answered by a reset.
     fn peer_closed(&mut self, engine: &mut Engine, key: usize, side: Side) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
         session.leg(side).is_ended = true;
-        if session.phase == Phase::Login {
+        if session.phase == Phase::Abandoning {
+            return session.end(engine);
+        }
+        if session.login.is_some() {
             let error = Error::new(ErrorKind::Truncated, "the stream ended in the login");
             return self.login_broken(engine, key, side, error, Stage::Established);
         }
         if session.phase != Phase::Relaying {
             return;
         }
-        if session.leg(side.other()).is_ended {
-            session.phase = Phase::Ending;
-            session.ids().for_each(|id| engine.close(id));
+        let has_closed = side == Side::Server && session.follower.is_some();
+        if has_closed || session.leg(side.other()).is_ended {
+            session.end(engine);
         } else if let Some(id) = session.leg(side.other()).id {
             engine.shutdown(id);
         }
@@ -374,6 +393,7 @@ impl Sessions {
                 self.unreachable(engine, key, &Error::new(ErrorKind::Timeout, text));
             }
             Phase::Login => self.login_late(engine, key),
+            Phase::Abandoning => session.end(engine),
             Phase::Relaying => self.check_idle(engine, key),
             Phase::Handshake | Phase::Connecting | Phase::Ending => {}
         }
@@ -397,8 +417,7 @@ impl Sessions {
         self.count_failure(key, &error);
         if let Some(session) = self.slab.get_mut(key) {
             report::session_failed(session, Side::Client, &error);
-            session.phase = Phase::Ending;
-            session.ids().for_each(|id| engine.close(id));
+            session.end(engine);
         }
     }
 
@@ -419,11 +438,18 @@ impl Sessions {
             session.last_error = error;
             return self.connect(engine, key);
         }
+        if session.phase == Phase::Abandoning {
+            return self.forget_if_closed(key);
+        }
         if session.phase != Phase::Ending {
             let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
             let error = error.unwrap_or_else(ended);
-            if session.phase == Phase::Login {
+            if session.login.is_some() {
                 return self.login_broken(engine, key, side, error, stage);
+            }
+            if session.is_end_in_order(&error) {
+                session.end(engine);
+                return self.forget_if_closed(key);
             }
             match (side, stage) {
                 (_, Stage::Established) => report::session_failed(session, side, &error),

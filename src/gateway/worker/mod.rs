@@ -196,6 +196,7 @@ impl Worker {
             Message::Drain => {
                 self.phase = Phase::Draining;
                 self.leave(|_| true);
+                self.sessions.drain(&mut self.engine);
             }
             Message::Stop => {
                 self.phase = Phase::Stopped;
