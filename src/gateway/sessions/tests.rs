@@ -1,5 +1,7 @@
 //! Sessions over the simulated network: plain bytes on both sides, virtual time, scripted peers.
 
+mod mysql;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
