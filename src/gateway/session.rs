@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::counters::Slot;
+use super::counters::{AddressSlot, Slot};
 use super::mysql::{Follower, Login, Step};
 use super::service::RouteState;
 use crate::engine::{Address, ConnId, Engine, PeerAddress};
@@ -21,6 +21,8 @@ pub(super) struct Session {
     pub(super) follower: Option<Box<Follower>>,
     /// How the last address that was tried failed.
     pub(super) last_error: Option<Error>,
+    /// Until it relays, the part of its address of the bound on those that do not.
+    pub(super) half_open: Option<AddressSlot>,
     /// The session's part of the bounds of its route and of the gateway.
     pub(super) _slots: [Slot; 2],
 }

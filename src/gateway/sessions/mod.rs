@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use slab::Slab;
 
 use super::config::{ClientTls, HostPort, ServerAddress, ServerTls};
-use super::counters::{Gauge, Shard, Slot};
+use super::counters::{AddressSlot, Gauges, Shard, Slot};
 use super::mysql::Refusal;
 use super::report::{self, Refusals};
 use super::resolver::{Answer, Names, Reply};
-use super::service::RouteState;
+use super::service::{Bounds, RouteState};
 use super::session::{Leg, Phase, Session, Side, Targets, from_user_data, to_user_data};
 use crate::conn::Connection;
 use crate::engine::{Address, ConnId, Engine, Event, PeerAddress, RelayState, Stage};
@@ -30,7 +30,7 @@ pub(super) struct Sessions {
     reply: Box<dyn Fn() -> Reply>,
     /// Sessions that wait for a name; some may have ended meanwhile.
     waiting: HashMap<HostPort, Vec<usize>>,
-    open: Arc<Gauge>,
+    gauges: Gauges,
     refusals: Refusals,
     is_draining: bool,
 }
@@ -40,7 +40,7 @@ impl Sessions {
         worker: usize,
         names: Names,
         reply: Box<dyn Fn() -> Reply>,
-        open: Arc<Gauge>,
+        gauges: Gauges,
     ) -> Self {
         Self {
             worker,
@@ -48,7 +48,7 @@ impl Sessions {
             names,
             reply,
             waiting: HashMap::new(),
-            open,
+            gauges,
             refusals: Refusals::default(),
             is_draining: false,
         }
@@ -65,11 +65,11 @@ impl Sessions {
         id: ConnId,
         peer: PeerAddress,
         state: &Arc<RouteState>,
-        connections_max: usize,
+        bounds: Bounds,
     ) {
         let login = login::of(state, peer);
-        let slots = match self.enter(state, connections_max) {
-            Ok(slots) => slots,
+        let (slots, half_open) = match self.enter(state, peer, bounds) {
+            Ok(entered) => entered,
             Err(error) => {
                 match login {
                     Some(_) => login::turn_away(engine, id, &error),
@@ -101,6 +101,7 @@ impl Sessions {
             login,
             follower: None,
             last_error: None,
+            half_open,
             _slots: slots,
         });
         engine.start(id, conn, to_user_data(key, Side::Client));
@@ -171,17 +172,35 @@ impl Sessions {
         }
     }
 
-    fn enter(&self, state: &RouteState, connections_max: usize) -> Result<[Slot; 2]> {
+    fn enter(
+        &self,
+        state: &RouteState,
+        peer: PeerAddress,
+        bounds: Bounds,
+    ) -> Result<([Slot; 2], Option<AddressSlot>)> {
         let full = |max: usize, whose: &str| {
             let text = format!("all {max} connections of the {whose} are open");
             Error::new(ErrorKind::Limit, text)
         };
+        let Bounds {
+            connections_max,
+            half_open_max_per_address,
+        } = bounds;
         let route_max = state.route.connections_max;
-        let ours = self.open.enter(connections_max);
+        let ours = self.gauges.open.enter(connections_max);
         let ours = ours.ok_or_else(|| full(connections_max, "gateway"))?;
         let routes = state.counters.open.enter(route_max);
         let routes = routes.ok_or_else(|| full(route_max, "route"))?;
-        Ok([ours, routes])
+        let PeerAddress::Ip(address) = peer else {
+            return Ok(([ours, routes], None));
+        };
+        let half_open = (self.gauges.half_open).enter(address.ip(), half_open_max_per_address);
+        let half_open = half_open.ok_or_else(|| {
+            let text =
+                format!("{half_open_max_per_address} connections of its address are half-open");
+            Error::new(ErrorKind::Limit, text)
+        })?;
+        Ok(([ours, routes], Some(half_open)))
     }
 
     fn is_logging_in(&self, key: usize) -> bool {
@@ -291,6 +310,7 @@ impl Sessions {
             return;
         };
         let run = session.login.take();
+        session.half_open = None;
         session.follower = run.map(|run| Box::new(run.login.follow()));
         session.phase = Phase::Relaying;
         report::opened(session);

@@ -312,7 +312,7 @@ fn leave(client: SimPeer, is_reset: bool) {
 #[test]
 fn a_client_without_a_place_is_told_so_before_a_greeting() {
     let mut bench = mysql_bench(SimOptions::default());
-    bench.connections_max = 1;
+    bench.bounds.connections_max = 1;
     let _first = bench.client();
     let _server = bench.server(SERVER);
     let second = bench.client();
@@ -320,6 +320,40 @@ fn a_client_without_a_place_is_told_so_before_a_greeting() {
     assert_eq!(told, b"\x17\0\0\0\xff\x10\x04Too many connections");
     bench.until(|_| second.is_eof());
     assert_eq!(bench.failures(), "limit=1");
+}
+
+#[test]
+fn a_client_with_too_many_others_half_open_is_told_so() {
+    let mut bench = mysql_bench(SimOptions::default());
+    bench.bounds.half_open_max_per_address = 1;
+    let ends = Ends::logged_in(&mut bench, all(), IDLE);
+    let half_open = bench.client();
+    let server = bench.server(SERVER);
+    server.send(&greeting(all()));
+    read_packet(&mut bench, &half_open);
+    let refused = bench.client();
+    assert_eq!(
+        ErrPacket::parse(&read_packet(&mut bench, &refused))
+            .unwrap()
+            .code,
+        1040
+    );
+    assert_eq!(bench.failures(), "limit=1");
+    // One that has left counts until its server has been told.
+    drop(half_open);
+    read_packet(&mut bench, &server);
+    let refused = bench.client();
+    assert_eq!(
+        ErrPacket::parse(&read_packet(&mut bench, &refused))
+            .unwrap()
+            .code,
+        1040
+    );
+    server.send(&denied(2));
+    bench.until(|bench| bench.sessions.gauges.half_open.is_empty());
+    let other = Ends::logged_in(&mut bench, all(), IDLE);
+    ends.query(&mut bench);
+    other.query(&mut bench);
 }
 
 #[test]
