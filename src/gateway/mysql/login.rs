@@ -114,7 +114,7 @@ pub(in crate::gateway) enum Step {
     Relay,
     /// The server has refused, and the client has been told.
     End,
-    /// The same, but it was no client that the server refused: the error is for the log.
+    /// The same, but the server refuses the gateway itself: the error is for the log.
     Blocked(Error),
 }
 
@@ -172,16 +172,16 @@ impl Login {
     /// Who is to take the login further, and by what.
     pub(in crate::gateway) fn awaited(&self) -> (Side, &'static str) {
         match self.state {
-            State::Greeting => (Side::Server, "its greeting"),
-            State::FirstPacket => (Side::Client, "its login or request for TLS"),
-            State::ClientTls => (Side::Client, "its TLS handshake"),
-            State::Login => (Side::Client, "its login in TLS"),
-            State::Password(_) => (Side::Client, "its password"),
-            State::ServerTls(_) => (Side::Server, "its TLS handshake"),
+            State::Greeting => (Side::Server, "the server's greeting"),
+            State::FirstPacket => (Side::Client, "the client's login or request for TLS"),
+            State::ClientTls => (Side::Client, "the client's TLS handshake"),
+            State::Login => (Side::Client, "the client's login in TLS"),
+            State::Password(_) => (Side::Client, "the client's password"),
+            State::ServerTls(_) => (Side::Server, "the server's TLS handshake"),
             State::Replies {
                 is_clients_turn: true,
-            } => (Side::Client, "its answer to the server"),
-            State::Replies { .. } | State::Over => (Side::Server, "its verdict"),
+            } => (Side::Client, "the client's answer to the server"),
+            State::Replies { .. } | State::Over => (Side::Server, "the server's verdict"),
         }
     }
 
@@ -259,9 +259,8 @@ impl Login {
             return Refusal::violation(side, violation);
         }
         let opening = HEXLOWER.encode(&self.opening);
-        let error = Error::from(violation).at("the server's greeting");
-        let text = format!("{error}; it began with {opening}");
-        Refusal::lost(Error::new(error.kind(), text))
+        let text = format!("the server's greeting: {violation}; it began with {opening}");
+        Refusal::lost(Error::new(ErrorKind::Protocol, text))
     }
 
     fn take_server(&mut self, mut payload: Zeroizing<Vec<u8>>) -> Result<Progress, Violation> {
@@ -273,7 +272,7 @@ impl Login {
         }
         let (capabilities, nonce) = match FirstServerPacket::parse(&payload)? {
             FirstServerPacket::Refused(error) => {
-                let step = Step::Blocked(blocked(&error));
+                let step = blocked(&error).map_or(Step::End, Step::Blocked);
                 return Ok(Ok(self.end(&payload, step)));
             }
             FirstServerPacket::Greeting(greeting) => {
@@ -488,27 +487,20 @@ fn with_ssl(capabilities: Capabilities, on: bool) -> Capabilities {
     }
 }
 
-/// What a server that greets nobody from here says, with what can be done about it.
-fn blocked(packet: &ErrPacket<'_>) -> Error {
-    let ErrPacket { code, message, .. } = packet;
-    let (kind, remedy) = match *code {
-        ER_HOST_IS_BLOCKED => (
-            ErrorKind::Limit,
-            "; it counts failed handshakes of the gateway's address: run `mariadb-admin \
-             flush-hosts`, FLUSH HOSTS, or TRUNCATE TABLE performance_schema.host_cache",
-        ),
-        ER_CON_COUNT => (ErrorKind::Limit, "; raise its max_connections"),
-        _ => (ErrorKind::Config, ""),
-    };
-    let message = String::from_utf8_lossy(message);
-    let text = format!("the server refuses connections: error {code}: {message}{remedy}");
-    Error::new(kind, text)
+/// The error of a server that greets nobody from here any more, with what can be done about it.
+fn blocked(packet: &ErrPacket<'_>) -> Option<Error> {
+    (packet.code == ER_HOST_IS_BLOCKED).then(|| {
+        let message = String::from_utf8_lossy(packet.message);
+        let text = format!(
+            "the server has blocked the gateway's address (error {ER_HOST_IS_BLOCKED}: {message}); \
+             run `mariadb-admin flush-hosts`, or FLUSH HOSTS, or TRUNCATE TABLE \
+             performance_schema.host_cache"
+        );
+        Error::new(ErrorKind::Limit, text)
+    })
 }
 
-/// Too many connections.
-const ER_CON_COUNT: u16 = 1040;
-
-/// Too many handshakes in a row that failed (max_connect_errors).
+/// Too many handshakes in a row have failed (max_connect_errors).
 const ER_HOST_IS_BLOCKED: u16 = 1129;
 
 /// Data for the plugin, and caching_sha2_password's word that the proof was enough.

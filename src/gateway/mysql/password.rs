@@ -221,7 +221,7 @@ impl PasswordPassage {
 
     fn decrypt(&mut self, answer: &[u8]) -> Result<Onward, Refusal> {
         let key = self.own_key()?;
-        if matches!(answer, &[request] if self.plugin.key_request() == Some(request)) {
+        if self.plugin.is_key_request(answer) {
             let mut question = Zeroizing::new(Vec::new());
             let pem = key.public_pem().as_bytes();
             LoginReply::write_more_data(&mut Writer::new(&mut question), pem);
@@ -256,10 +256,7 @@ impl PasswordPassage {
     /// True for a request for the server's key, and for what an RSA key of at least 2048 bits, the
     /// shortest that servers make, has encrypted.
     fn is_sealed(&self, answer: &[u8]) -> bool {
-        match answer {
-            &[request] => self.plugin.key_request() == Some(request),
-            answer => answer.len() >= RSA_LEN_MIN,
-        }
+        self.plugin.is_key_request(answer) || answer.len() >= RSA_LEN_MIN
     }
 
     fn safe_legs(&self) -> (bool, bool) {

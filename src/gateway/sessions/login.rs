@@ -111,18 +111,28 @@ impl Sessions {
             return;
         };
         let is_greeted = run.login.is_greeted();
+        let (_, awaited) = run.login.awaited();
         match (side, stage) {
             (Side::Client, Stage::Handshake) if error.kind() == ErrorKind::NotTls => {
                 let text = "plaintext after SSLRequest: nothing of it was read";
                 self.login_over(engine, key, &Error::new(ErrorKind::NotTls, text), true);
             }
-            (Side::Client, _) => self.login_over(engine, key, &error, false),
+            (Side::Client, _) => {
+                let is_refusal = error.kind() == ErrorKind::Timeout;
+                self.login_over(engine, key, &error, is_refusal);
+            }
             (Side::Server, Stage::Handshake) => {
                 let error = error.at(format_args!("server {}", run.login.server_version()));
                 self.refuse(engine, key, &Refusal::server_tls(error));
             }
-            (Side::Server, _) if is_greeted => self.refuse(engine, key, &Refusal::lost(error)),
-            (Side::Server, _) => self.refuse(engine, key, &Refusal::unreachable(error)),
+            (Side::Server, _) => {
+                let error = error.at(format_args!("waiting for {awaited}"));
+                let refusal = match is_greeted {
+                    true => Refusal::lost(error),
+                    false => Refusal::unreachable(error),
+                };
+                self.refuse(engine, key, &refusal);
+            }
         }
     }
 
@@ -148,12 +158,12 @@ impl Sessions {
         };
         let (side, awaited) = run.login.awaited();
         let limit = session.state.route.handshake_timeout.as_secs();
-        let text = format!("timeout: {awaited} did not come within the {limit} s of the login");
+        let text = match side {
+            Side::Client => format!("waiting for {awaited}: timeout after {limit} s"),
+            Side::Server => format!("timeout after {limit} s"),
+        };
         let error = Error::new(ErrorKind::Timeout, text);
-        match side {
-            Side::Client => self.login_over(engine, key, &error, true),
-            Side::Server => self.login_broken(engine, key, side, error, Stage::Established),
-        }
+        self.login_broken(engine, key, side, error, Stage::Established);
     }
 
     /// Ends the client's connection behind what it is still to be told, and the server's when the

@@ -9,7 +9,8 @@ from pathlib import Path
 from .process import Process
 
 ROOT = Path(__file__).resolve().parents[3]
-BINARY = Path(os.environ.get("SEALWIRE_BIN", ROOT / "target/release/sealwire"))
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+BINARY = Path(os.environ.get("SEALWIRE_BIN", TARGET / "release/sealwire"))
 
 # What a draining gateway gives connections that a test left open.
 DRAIN_TIMEOUT_S = 5

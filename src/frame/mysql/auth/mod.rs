@@ -64,13 +64,20 @@ impl Plugin {
         matches!(self, Self::CachingSha2 | Self::Sha256)
     }
 
-    /// What asks for the RSA key to which the password is encrypted; `None` where there is none.
+    /// What a client sends to ask for the RSA key to which it encrypts the password; `None` where
+    /// the plugin has no such request.
     pub fn key_request(self) -> Option<u8> {
         match self {
             Self::CachingSha2 => Some(2),
             Self::Sha256 => Some(1),
             _ => None,
         }
+    }
+
+    /// True where `answer` asks for that key.
+    pub fn is_key_request(self, answer: &[u8]) -> bool {
+        self.key_request()
+            .is_some_and(|request| *answer == [request])
     }
 
     /// True where what a client answers may be a password in clear, whatever the transport. Of an

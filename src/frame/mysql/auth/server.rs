@@ -106,8 +106,7 @@ impl<'a> ServerAuth<'a> {
                 let password = answer.strip_suffix(&[0]);
                 verdict(is_password(account, password))
             }
-            (Plugin::CachingSha2, Stage::Password) if matches!(answer, &[request] if self.plugin.key_request() == Some(request)) =>
-            {
+            (plugin @ Plugin::CachingSha2, Stage::Password) if plugin.is_key_request(answer) => {
                 self.stage = Stage::EncryptedPassword;
                 ServerStep::Ask(self.key.public_pem().as_bytes().to_vec())
             }
