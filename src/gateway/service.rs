@@ -10,9 +10,16 @@ use crate::frame::mysql::auth::PrivateKey;
 pub(crate) struct Service {
     pub(crate) plan: Arc<Plan>,
     pub(crate) routes: Vec<Arc<RouteState>>,
-    /// Open connections of clients, all routes and workers together.
-    pub(crate) connections_max: usize,
+    pub(crate) bounds: Bounds,
     password_key: Option<Arc<PrivateKey>>,
+}
+
+/// What connections of clients are bounded by, all routes and workers together; 0: not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    pub(crate) connections_max: usize,
+    /// Of those that have not come to their session.
+    pub(crate) half_open_max_per_address: usize,
 }
 
 /// A route in service.
@@ -55,7 +62,10 @@ impl Service {
         };
         Ok(Self {
             routes: plan.routes.iter().map(state).collect(),
-            connections_max,
+            bounds: Bounds {
+                connections_max,
+                half_open_max_per_address: plan.settings.half_open_max_per_address,
+            },
             plan,
             password_key,
         })

@@ -32,8 +32,6 @@ class MariaDb(Case):
         if server != "off":
             route["server"] |= {"tls": server, "ca": certs.authority().cert}
         gateway = self.gateway(route)
-        # Both ends of MySQL leave without close_notify, and the server resets what follows COM_QUIT.
-        gateway.tolerated = {"truncated", "io"}
         return gateway
 
     def ask(self, port: int, *options, password: str = "right", sql: str = "SHOW STATUS LIKE 'Ssl_version'"):

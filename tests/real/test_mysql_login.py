@@ -245,7 +245,8 @@ class Abandoned(MysqlCase):
         made = route("test", client_side("preferred"), server_side(server, side), handshake_timeout_s=2)
         proxy = self.gateway(made)
         proxy.judges_failures = False
-        for leave in (self.at_once, self.after_the_greeting, self.after_the_request, self.by_reset, self.by_silence):
+        greeted = (self.after_the_greeting, self.after_the_request, self.in_the_switch, self.by_reset, self.by_silence)
+        for leave in (self.at_once, *greeted):
             with self.subTest(leave.__name__):
                 attempts = 8 if leave == self.by_silence else self.ATTEMPTS
                 left = [leave(proxy.port) for _ in range(attempts)]
@@ -273,6 +274,14 @@ class Abandoned(MysqlCase):
     def after_the_request(self, port: int) -> Client:
         client = greeted(port)
         client.upgrade(context_of(TLS_1_3))
+        client.wire.socket.shutdown(2)
+        return client
+
+    def in_the_switch(self, port: int) -> Client:
+        """The server has asked for another plugin's answer."""
+        client = greeted(port)
+        client.wire.write(client.prepare("native", plugin="client_ed25519").encode())
+        self.assertEqual(client.answer()[:1], b"\xfe")
         client.wire.socket.shutdown(2)
         return client
 

@@ -79,6 +79,8 @@ fn settings(source: &GatewaySource) -> Result<Settings> {
             RecordPath::default(),
         )?,
         connections_max: size(source.max_connections.as_ref()),
+        half_open_max_per_address: (source.half_open_max_per_address.as_ref())
+            .map_or(HALF_OPEN_MAX_PER_ADDRESS, |given| size(Some(given))),
         drain_timeout: seconds(source.drain_timeout_s.as_ref(), DRAIN_TIMEOUT_S),
     })
 }
@@ -214,6 +216,10 @@ const RECORDS: &[(&str, RecordPath)] = &[
 
 /// Long enough for a lost SYN to be sent again twice.
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
+
+/// Far more than a pool that starts has under way at once, and a tenth of the connections that a
+/// gateway with the usual limit of descriptors has: no address alone keeps the others out.
+const HALF_OPEN_MAX_PER_ADDRESS: usize = 1_000;
 
 /// MySQL's own wait_timeout: a pool that the server keeps is kept here too.
 const IDLE_TIMEOUT_S: u64 = 28_800;

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     /// Open connections of clients, all routes together; 0: as many as the limit of descriptors
     /// allows.
     pub(crate) connections_max: usize,
+    /// Connections of one IP address that have not come to their session; 0: no bound.
+    pub(crate) half_open_max_per_address: usize,
     /// How long sessions may go on after the first SIGTERM; `None`: until they end.
     pub(crate) drain_timeout: Option<Duration>,
 }

@@ -20,6 +20,7 @@ pub(crate) struct GatewaySource {
     pub(crate) backend: Option<Given<String>>,
     pub(crate) records: Option<Given<String>>,
     pub(crate) max_connections: Option<Given<u64>>,
+    pub(crate) half_open_max_per_address: Option<Given<u64>>,
     pub(crate) drain_timeout_s: Option<Given<u64>>,
 }
 
@@ -86,6 +87,7 @@ impl GatewaySource {
             backend: section.text("backend")?,
             records: section.text("records")?,
             max_connections: section.number("max_connections", CONNECTIONS)?,
+            half_open_max_per_address: section.number("half_open_max_per_address", CONNECTIONS)?,
             drain_timeout_s: section.number("drain_timeout_s", DAY_S)?,
         })
     }
@@ -177,6 +179,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "backend",
     "records",
     "max_connections",
+    "half_open_max_per_address",
     "drain_timeout_s",
 ];
 

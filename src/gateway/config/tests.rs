@@ -55,6 +55,7 @@ fn defaults_are_the_documented_ones() {
             backend: crate::engine::BackendChoice::Auto,
             records: crate::tls::RecordPath::default(),
             connections_max: 0,
+            half_open_max_per_address: 1_000,
             drain_timeout: Some(Duration::from_secs(30)),
         }
     );
@@ -94,7 +95,8 @@ fn a_key_like_no_other_gets_the_list() {
     assert_eq!(
         error_of("\n[gateway]\nzzz = 1\nyyy = 2\n"),
         "gateway.toml:3: unknown key \"zzz\" in [gateway]; \
-         known keys: workers, backend, records, max_connections, drain_timeout_s"
+         known keys: workers, backend, records, max_connections, half_open_max_per_address, \
+         drain_timeout_s"
     );
 }
 

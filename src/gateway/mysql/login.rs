@@ -1,19 +1,23 @@
+mod abandon;
+
 use std::mem;
 
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
+use super::follower::Follower;
 use super::password::{InLogin, Onward, PasswordKeys, PasswordPassage, Transport};
 use super::refusal::Refusal;
 use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::auth::{FULL_AUTH, Plugin};
 use crate::frame::mysql::{
-    Attributes, Capabilities, ErrPacket, FirstClientPacket, FirstServerPacket, Greeting,
-    HandshakeResponse, LoginReply, Packet, PacketAssembler, Sequence, ServerKind, SslRequest,
-    Violation, write_packet,
+    Attributes, Capabilities, Command, ErrPacket, FirstClientPacket, FirstServerPacket, Framing,
+    Greeting, HandshakeResponse, LoginReply, Packet, PacketAssembler, Sequence, ServerKind,
+    SslRequest, StatusFlags, Violation, write_packet,
 };
 use crate::gateway::session::Side;
 use crate::limits::LOGIN_PACKET_LEN_MAX;
+use crate::wire::Writer;
 
 /// What a login has to keep to on both legs.
 #[derive(Clone, Debug)]
@@ -61,6 +65,16 @@ pub(in crate::gateway) struct Login {
     capabilities: Capabilities,
     kind: ServerKind,
     passage: PasswordPassage,
+    /// How packets travel behind the login.
+    framing: Framing,
+    /// What the server's verdict said of the session.
+    status: StatusFlags,
+    /// The server has spoken last, and expects an answer.
+    is_server_waiting: bool,
+    /// The server has judged, or is no server.
+    is_server_done: bool,
+    /// The client has left, or was refused.
+    is_abandoned: bool,
 }
 
 struct Leg {
@@ -125,6 +139,11 @@ impl Login {
             capabilities: Capabilities::default(),
             kind: ServerKind::MySql,
             passage,
+            framing: Framing::Plain,
+            status: StatusFlags::default(),
+            is_server_waiting: false,
+            is_server_done: false,
+            is_abandoned: false,
         }
     }
 
@@ -197,23 +216,11 @@ impl Login {
     pub(in crate::gateway) fn refuse(&mut self, refusal: &Refusal) {
         let is_greeted = self.is_greeted();
         refusal.write(&mut self.client.out, self.client.sequence, is_greeted);
-        self.state = State::Over;
     }
 
-    /// Ends the login on the server's leg: where it waits for one, by the login of nobody.
-    pub(in crate::gateway) fn abandon(&mut self) {
-        if self.server.sequence == Sequence(1) {
-            let nobody = HandshakeResponse {
-                capabilities: Capabilities::PROTOCOL_41.with(Capabilities::SECURE_CONNECTION),
-                collation: COLLATION_UTF8,
-                user: b"sealwire: the client has left",
-                auth_response: &[0; 20],
-                ..HandshakeResponse::default()
-            };
-            let (out, sequence) = (&mut *self.server.out, &mut self.server.sequence);
-            write_packet(out, sequence, |writer| nobody.write(writer));
-        }
-        self.state = State::Over;
+    /// Follows the session that a login which has succeeded begins.
+    pub(in crate::gateway) fn follow(&self) -> Follower {
+        Follower::new(self.kind, self.capabilities, self.framing, self.status)
     }
 
     fn next(&mut self, side: Side, rest: &mut &[u8]) -> Progress {
@@ -221,9 +228,11 @@ impl Login {
             Ok(None) => Ok(Step::Go),
             Ok(Some(payload)) => match side {
                 Side::Client => self.take_client(payload),
-                Side::Server => self
-                    .take_server(payload)
-                    .unwrap_or_else(|violation| Err(self.broken(side, violation))),
+                Side::Server => {
+                    self.is_server_waiting = *payload != FAST_AUTH_DONE;
+                    self.take_server(payload)
+                        .unwrap_or_else(|violation| Err(self.broken(side, violation)))
+                }
             },
             Err(violation) => Err(self.broken(side, violation)),
         }
@@ -244,7 +253,8 @@ impl Login {
     }
 
     /// Of a server that may be none, how it began is told.
-    fn broken(&self, side: Side, violation: Violation) -> Refusal {
+    fn broken(&mut self, side: Side, violation: Violation) -> Refusal {
+        self.is_server_done |= side == Side::Server;
         if self.is_greeted() {
             return Refusal::violation(side, violation);
         }
@@ -254,6 +264,9 @@ impl Login {
     }
 
     fn take_server(&mut self, mut payload: Zeroizing<Vec<u8>>) -> Result<Progress, Violation> {
+        if self.is_abandoned {
+            return self.take_server_alone(&payload).map(Ok);
+        }
         if self.is_greeted() {
             return self.reply(&payload);
         }
@@ -311,6 +324,7 @@ impl Login {
         }
         self.capabilities =
             Capabilities::from_bits(self.capabilities.bits() & response.capabilities.bits());
+        self.framing = Framing::agreed(self.kind, self.capabilities, response.attributes);
         let plugin = match response.plugin {
             None | Some([]) => Plugin::Native,
             Some(name) => Plugin::named(name),
@@ -358,6 +372,7 @@ impl Login {
         }
         let request = SslRequest::before(&login).map_err(broken)?;
         self.server.send(&request);
+        self.is_server_waiting = false;
         self.state = State::ServerTls(login);
         Ok(Step::StartTls(Side::Server))
     }
@@ -366,7 +381,10 @@ impl Login {
         let plugin = self.passage.plugin();
         let reply = LoginReply::parse(payload, self.kind, plugin, self.capabilities)?;
         let passes = match reply {
-            LoginReply::Ok(_) => return Ok(Ok(self.end(payload, Step::Relay))),
+            LoginReply::Ok(ok) => {
+                self.status = ok.status;
+                return Ok(Ok(self.end(payload, Step::Relay)));
+            }
             LoginReply::Err(_) => return Ok(Ok(self.end(payload, Step::End))),
             LoginReply::AuthSwitch(switch) | LoginReply::NextFactor(switch) => {
                 let plugin = Plugin::named(switch.plugin);
@@ -396,6 +414,7 @@ impl Login {
 
     fn end(&mut self, payload: &[u8], step: Step) -> Step {
         self.client.send(payload);
+        self.is_server_done = true;
         self.state = State::Over;
         step
     }
@@ -409,6 +428,7 @@ impl Login {
 
     fn send_to_server(&mut self, payload: &[u8]) {
         self.server.send(payload);
+        self.is_server_waiting = false;
         self.state = State::Replies {
             is_clients_turn: false,
         };
@@ -485,9 +505,6 @@ const FAST_AUTH_DONE: &[u8] = &[1, 3];
 
 /// Bytes of what is no greeting that the log shows.
 const OPENING_LEN_MAX: usize = 16;
-
-/// utf8_general_ci, which every server has.
-const COLLATION_UTF8: u8 = 33;
 
 /// What OBProxy tells of the clients behind it.
 const PROXY_ATTRIBUTES: [&[u8]; 6] = [

@@ -36,26 +36,33 @@ impl Sessions {
             let Some(session) = self.slab.get_mut(key) else {
                 return;
             };
-            let ids = (session.client.id, session.server.id);
-            let (Some(run), (Some(client), Some(server))) = (&mut session.login, ids) else {
+            let is_abandoned = session.phase == Phase::Abandoning;
+            let client = session.client.id.filter(|_| !is_abandoned);
+            let (Some(run), Some(server)) = (&mut session.login, session.server.id) else {
                 return;
             };
-            let legs = [(Side::Client, client), (Side::Server, server)];
-            if !flush(engine, &mut run.login, &legs) {
+            let legs = client.map(|id| (Side::Client, id)).into_iter();
+            let legs = legs.chain([(Side::Server, server)]);
+            if !flush(engine, &mut run.login, legs.clone()) {
                 return;
             }
             match mem::replace(&mut run.step, Step::Go) {
                 Step::Go => {}
                 Step::StartTls(side) => {
-                    start_tls(engine, &session.state.route, side, legs[side as usize].1);
+                    let leg = legs.clone().find(|leg| leg.0 == side);
+                    if let Some((_, id)) = leg {
+                        start_tls(engine, &session.state.route, side, id);
+                    }
                 }
+                Step::End if is_abandoned => return session.end(engine),
                 Step::Relay => return self.start_relay(engine, key),
                 Step::End => return self.end_login(engine, key),
                 Step::Blocked(error) => return self.login_blocked(engine, key, &error),
             }
-            match feed(engine, run, &legs) {
+            match feed(engine, run, legs) {
                 Ok(true) => {}
                 Ok(false) => return,
+                Err(_) if is_abandoned => return session.end(engine),
                 Err(refusal) => return self.refuse(engine, key, &refusal),
             }
         }
@@ -159,25 +166,33 @@ impl Sessions {
         self.login_broken(engine, key, side, error, Stage::Established);
     }
 
-    /// Ends both connections behind what they are still to be told. A server that waits for a login
-    /// gets one that it refuses: one that is dropped counts against this host, and after
-    /// max_connect_errors of them it lets nobody in.
+    /// Ends the client's connection behind what it is still to be told, and the server's when the
+    /// login is over there.
     fn end_login(&mut self, engine: &mut Engine, key: usize) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        session.phase = Phase::Ending;
-        let Some(mut run) = session.login.take() else {
+        let Some(run) = &mut session.login else {
             return;
         };
-        run.login.abandon();
-        for side in [Side::Client, Side::Server] {
-            if let Some(id) = session.leg(side).id {
-                engine.write(id, run.login.out(side));
-                engine.close(id);
-            }
+        if let Some(id) = session.client.id {
+            engine.write(id, run.login.out(Side::Client));
+            engine.close(id);
         }
-        self.forget_if_closed(key);
+        run.step = match session.server.id {
+            Some(_) => run.login.abandon(),
+            None => Step::End,
+        };
+        if run.step == Step::End {
+            session.end(engine);
+            return self.forget_if_closed(key);
+        }
+        session.phase = Phase::Abandoning;
+        let limit = session.state.route.handshake_timeout;
+        if let Some(id) = session.server.id {
+            engine.set_timer(id, Some(engine.now().monotonic.after(limit)));
+        }
+        self.login(engine, key);
     }
 }
 
@@ -229,8 +244,12 @@ pub(super) fn turn_away(engine: &mut Engine, id: ConnId, error: &Error) {
 }
 
 /// True where all that the login has to say was taken.
-fn flush(engine: &mut Engine, login: &mut Login, legs: &[(Side, ConnId); 2]) -> bool {
-    legs.iter().all(|&(side, id)| {
+fn flush(
+    engine: &mut Engine,
+    login: &mut Login,
+    mut legs: impl Iterator<Item = (Side, ConnId)>,
+) -> bool {
+    legs.all(|(side, id)| {
         let out = login.out(side);
         let taken = engine.write(id, out);
         out.drain(..taken);
@@ -242,9 +261,9 @@ fn flush(engine: &mut Engine, login: &mut Login, legs: &[(Side, ConnId); 2]) -> 
 fn feed(
     engine: &mut Engine,
     run: &mut LoginRun,
-    legs: &[(Side, ConnId); 2],
+    legs: impl Iterator<Item = (Side, ConnId)>,
 ) -> Result<bool, Refusal> {
-    for &(side, id) in legs {
+    for (side, id) in legs {
         let is_turn = run.login.wants(side);
         engine.set_reading(id, is_turn);
         let bytes = engine.peek(id);

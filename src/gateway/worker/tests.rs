@@ -30,7 +30,7 @@ impl Bench {
         let sim = Sim::new(SimOptions::default());
         let engine = Engine::with_backend(sim.backend(), &EngineOptions::default());
         let resolver = Resolver::start(system_lookup).unwrap();
-        let (worker, mailbox) = Worker::new(index, engine, resolver, Arc::default());
+        let (worker, mailbox) = Worker::new(index, engine, resolver, Gauges::default());
         for server in [SERVER_1, SERVER_2] {
             sim.listen(&address(server));
         }
