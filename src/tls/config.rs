@@ -182,6 +182,17 @@ impl ClientConfig {
         }))
     }
 
+    /// The same, but every session begins with a full handshake.
+    pub fn without_resumption(&self) -> Arc<Self> {
+        let mut rustls = rustls::ClientConfig::clone(&self.rustls);
+        rustls.resumption = Resumption::disabled();
+        Arc::new(Self {
+            rustls: Arc::new(rustls),
+            records: self.records,
+            handshake_timeout: self.handshake_timeout,
+        })
+    }
+
     /// From the connection being made to the end of the handshake.
     pub fn handshake_timeout(&self) -> Duration {
         self.handshake_timeout

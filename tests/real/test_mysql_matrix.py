@@ -139,9 +139,8 @@ class PlainServers(MysqlCase):
                     self.assertEqual(session.query("SELECT 1").rows, [("1",)])
         for side in ("verify-ca", "verify-full"):
             for way in WAYS["preferred"]:
-                # The answer to the server's greeting, so before the client has one, and without an SQLSTATE.
                 with self.subTest(side=side, way=way):
-                    self.refused(2026, None, lambda: enter(port_of(routes[side]), "native", way))
+                    self.refused(2026, "HY000", lambda: enter(port_of(routes[side]), "native", way))
             event = proxy.wait_event(level="WARN", route=side, message="handshake failed")
             self.assertIn("offers no TLS", event["reason"])
 

@@ -188,8 +188,13 @@ fn server_verify(
         records: context.records,
         handshake_timeout: context.handshake_timeout,
     };
+    let config = ClientConfig::new(&options).map_err(|error| options_error(source, &error))?;
     Ok(ServerTls::Verify {
-        config: ClientConfig::new(&options).map_err(|error| options_error(source, &error))?,
+        config: match context.protocol {
+            Protocol::Tcp => config,
+            // OceanBase's servers hand out tickets and answer their use with internal_error.
+            Protocol::Mysql => config.without_resumption(),
+        },
         name,
         mode,
         identity,
