@@ -6,7 +6,9 @@ use clap::Args;
 use x509_parser::time::ASN1Time;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::gateway::config::{self, ClientCert, ClientTls, Plan, Route, ServerAddress, ServerTls};
+use crate::gateway::config::{
+    self, ClientCert, ClientTls, Plan, Route, ServerAddress, ServerTls, VerifyMode,
+};
 use crate::gateway::machine::wall_s;
 
 /// Check a configuration and its certificates, and say what each route will do
@@ -69,6 +71,9 @@ fn client_words(tls: &ClientTls) -> &'static str {
                 "TLS is required and ends here; a client certificate is checked if there is one"
             }
             ClientCert::Required => "TLS is required and ends here; so is a client certificate",
+            ClientCert::Pinned => {
+                "TLS is required and ends here; so is one of the pinned client certificates"
+            }
         },
     }
 }
@@ -76,14 +81,23 @@ fn client_words(tls: &ClientTls) -> &'static str {
 fn server_words(tls: &ServerTls) -> String {
     match tls {
         ServerTls::Off => "no TLS is added on the way".into(),
-        ServerTls::Verify { full: false, .. } => {
-            "TLS; its certificate must come from a trusted authority, its name is not checked"
-                .into()
-        }
-        ServerTls::Verify { name, .. } => format!(
-            "TLS; its certificate must come from a trusted authority and be for {}",
-            name.to_str()
-        ),
+        ServerTls::Verify { mode, name, .. } => match mode {
+            VerifyMode::Full => format!(
+                "TLS; its certificate must come from a trusted authority and be for {}",
+                name.to_str()
+            ),
+            VerifyMode::Ca => {
+                "TLS; its certificate must come from a trusted authority, its name is \
+                               not checked"
+                    .into()
+            }
+            VerifyMode::Fingerprint => {
+                "TLS; its certificate must be one of those that are pinned".into()
+            }
+            VerifyMode::DangerNone => {
+                "TLS; DANGER: its certificate is not checked, anybody can pose as it".into()
+            }
+        },
     }
 }
 

@@ -63,9 +63,12 @@ struct RouteFlags {
     client_cert: Option<String>,
     /// TLS towards the server [default: verify-full]
     #[arg(long, value_name = "MODE",
-        value_parser = words(&["off", "verify-ca", "verify-full"]))]
+        value_parser = words(&["off", "verify-ca", "verify-full", "fingerprint", "danger-none"]))]
     server_tls: Option<String>,
-    /// Authorities of the server's certificate
+    /// SHA-256 of the server's certificate, for fingerprint; may be repeated
+    #[arg(long, value_name = "HEX")]
+    server_fingerprint: Vec<String>,
+    /// Authorities of the server's certificate, or "system"
     #[arg(long, value_name = "FILE")]
     server_ca: Option<String>,
     /// Name in the server's certificate [default: the host of --upstream]
@@ -132,6 +135,11 @@ impl RouteFlags {
                     address: given("--upstream", &self.upstream),
                     tls: given("--server-tls", &self.server_tls),
                     ca: given("--server-ca", &self.server_ca),
+                    fingerprints: self
+                        .server_fingerprint
+                        .iter()
+                        .map(|hex| Given::flag("--server-fingerprint", hex.clone()))
+                        .collect(),
                     server_name: given("--server-name", &self.server_name),
                     ..LegSource::empty(Place::Flag("--server-tls"))
                 },

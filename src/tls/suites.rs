@@ -19,6 +19,12 @@ pub(super) fn name(suite: CipherSuite) -> &'static str {
         .map_or("", |entry| entry.iana)
 }
 
+/// OpenSSL's name of a suite that has this IANA name.
+pub(super) fn openssl_name(iana: &str) -> &'static str {
+    let entry = SUITES.iter().find(|entry| entry.iana == iana);
+    entry.map_or("", |entry| entry.openssl)
+}
+
 /// The IANA name of a key exchange group.
 pub(super) fn group_name(group: NamedGroup) -> &'static str {
     group.as_str().unwrap_or("")

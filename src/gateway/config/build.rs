@@ -99,11 +99,14 @@ fn build_route(
         });
     let connect_timeout_ms = source.connect_timeout_ms.as_ref();
     let mut context = LegContext {
+        route: &name,
         files,
         records: settings.records,
         handshake_timeout,
     };
     legs::check_combination(&source.client, &source.server)?;
+    let client = legs::client(&source.client, &mut context)?;
+    let server = legs::server(&source.server, &mut context)?;
     Ok(Route {
         name,
         listen,
@@ -113,8 +116,8 @@ fn build_route(
         handshake_timeout,
         idle_timeout: seconds(source.idle_timeout_s.as_ref(), IDLE_TIMEOUT_S),
         connections_max: size(source.max_connections.as_ref()),
-        client: legs::client(&source.client, &mut context)?,
-        server: legs::server(&source.server, &mut context)?,
+        client,
+        server,
     })
 }
 

@@ -148,6 +148,19 @@ impl<'a> Section<'a> {
         items.iter().map(|item| self.string(key, item)).collect()
     }
 
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<Given<bool>>> {
+        let Some(value) = self.table.get(key) else {
+            return Ok(None);
+        };
+        let DeValue::Boolean(boolean) = value.get_ref() else {
+            return Err(self.wrong_type(key, value, "true or false"));
+        };
+        Ok(Some(Given {
+            value: *boolean,
+            place: self.document.place(value.span()),
+        }))
+    }
+
     pub(super) fn number(
         &self,
         key: &str,

@@ -8,12 +8,14 @@ use zeroize::Zeroizing;
 
 use super::document::Given;
 use crate::error::Result;
-use crate::tls::{Identity, Pem, Roots};
+use crate::tls::{Crls, Identity, Pem, Roots, TicketKeys};
 
-/// The PEM files of one configuration, each read once, so that two routes never see two states of
+/// The files of one configuration, each read once, so that two routes never see two states of
 /// one file.
 pub(super) struct Files {
     base: PathBuf,
+    /// The authorities of the operating system, once they were asked for.
+    system: Option<Arc<Roots>>,
     texts: HashMap<PathBuf, Zeroizing<Vec<u8>>>,
 }
 
@@ -22,6 +24,7 @@ impl Files {
     pub(super) fn new(base: PathBuf) -> Self {
         Self {
             base,
+            system: None,
             texts: HashMap::new(),
         }
     }
@@ -34,13 +37,19 @@ impl Files {
         &mut self,
         cert: &Given<String>,
         key: &Given<String>,
+        passphrase: Option<&[u8]>,
     ) -> Result<Arc<Identity>> {
         let cert_path = self.load(cert)?;
         let key_path = self.load(key)?;
         let cert_name = cert_path.display().to_string();
         let key_name = key_path.display().to_string();
         let chain = self.pem(&cert_path, &cert_name);
-        Identity::from_pem(chain, self.pem(&key_path, &key_name)).map_err(|error| {
+        let key_pem = self.pem(&key_path, &key_name);
+        let identity = match passphrase {
+            Some(passphrase) => Identity::from_encrypted_pem(chain, key_pem, passphrase),
+            None => Identity::from_pem(chain, key_pem),
+        };
+        identity.map_err(|error| {
             let is_about_key = error.to_string().starts_with(&key_name);
             let place = if is_about_key {
                 &key.place
@@ -52,9 +61,52 @@ impl Files {
     }
 
     pub(super) fn roots(&mut self, ca: &Given<String>) -> Result<Arc<Roots>> {
+        if ca.value == SYSTEM {
+            return self.system_roots().map_err(|error| ca.place.error(error));
+        }
         let path = self.load(ca)?;
         Roots::from_pem(&[self.pem(&path, &path.display().to_string())])
             .map_err(|error| ca.place.error(error))
+    }
+
+    pub(super) fn crls(&mut self, crl: &Given<String>) -> Result<Arc<Crls>> {
+        let path = self.load(crl)?;
+        Crls::from_pem(&[self.pem(&path, &path.display().to_string())])
+            .map_err(|error| crl.place.error(error))
+    }
+
+    pub(super) fn ticket_keys(&mut self, tickets: &Given<String>) -> Result<Arc<TicketKeys>> {
+        let path = self.load(tickets)?;
+        let name = path.display().to_string();
+        TicketKeys::from_bytes(&name, self.bytes(&path)).map_err(|error| tickets.place.error(error))
+    }
+
+    /// The first line of a file: what is behind it an editor may have put there.
+    pub(super) fn passphrase(&mut self, file: &Given<String>) -> Result<Zeroizing<Vec<u8>>> {
+        let path = self.load(file)?;
+        let first = self.bytes(&path).split(|byte| *byte == b'\n').next();
+        let first = first.unwrap_or_default();
+        let line = first.strip_suffix(b"\r").unwrap_or(first);
+        if line.is_empty() {
+            let path = path.display();
+            let text = format!("{path}: its first line is empty, and should be the passphrase");
+            return Err(file.place.error(text));
+        }
+        Ok(Zeroizing::new(line.to_vec()))
+    }
+
+    fn system_roots(&mut self) -> Result<Arc<Roots>> {
+        if let Some(roots) = &self.system {
+            return Ok(Arc::clone(roots));
+        }
+        let found = rustls_native_certs::load_native_certs();
+        let certificates = found
+            .certs
+            .into_iter()
+            .map(|certificate| certificate.to_vec());
+        let roots = Roots::from_der("the system's authorities", certificates)?;
+        self.system = Some(Arc::clone(&roots));
+        Ok(roots)
     }
 
     fn load(&mut self, file: &Given<String>) -> Result<PathBuf> {
@@ -70,8 +122,12 @@ impl Files {
     fn pem<'a>(&'a self, path: &Path, name: &'a str) -> Pem<'a> {
         Pem {
             name,
-            text: self.texts.get(path).map_or(&[], |text| text.as_slice()),
+            text: self.bytes(path),
         }
+    }
+
+    fn bytes(&self, path: &Path) -> &[u8] {
+        self.texts.get(path).map_or(&[], |text| text.as_slice())
     }
 }
 
@@ -88,6 +144,9 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     }
     Ok(text)
 }
+
+/// As `ca`: the authorities of the operating system. A file of this name is `./system`.
+pub(super) const SYSTEM: &str = "system";
 
 /// Bytes of a configuration or PEM file: the largest bundles of authorities have a quarter of this,
 /// and a device or pipe given by mistake ends here.

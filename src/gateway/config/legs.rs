@@ -1,20 +1,26 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::build::{choose, seconds};
 use super::document::Given;
 use super::files::Files;
-use super::plan::{ClientCert, ClientSide, ClientTls, ServerAddress, ServerSide, ServerTls};
+use super::plan::{
+    ClientCert, ClientSide, ClientTls, ServerAddress, ServerSide, ServerTls, VerifyMode,
+};
 use super::source::LegSource;
+use super::{secret, trust};
 use crate::engine::backend::SocketOptions;
 use crate::error::{Error, Result};
 use crate::tls::{
     ClientAuth, ClientConfig, ClientOptions, Identity, RecordPath, ServerConfig, ServerName,
-    ServerOptions, Verify, Version,
+    ServerOptions, Tickets, Version,
 };
 
 /// What both legs of a route are built with.
 pub(super) struct LegContext<'a> {
+    /// The route's name.
+    pub(super) route: &'a str,
     pub(super) files: &'a mut Files,
     pub(super) records: RecordPath,
     pub(super) handshake_timeout: Duration,
@@ -69,7 +75,7 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
             check_unused(source)?;
             ServerTls::Off
         }
-        mode => server_verify(source, mode == ServerMode::VerifyFull, &address, context)?,
+        ServerMode::Verify(mode) => server_verify(source, mode, &address, context)?,
     };
     Ok(ServerSide {
         address,
@@ -83,13 +89,21 @@ fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<C
         return Err(mode_error(source, "required", "needs cert and key"));
     };
     let (client_cert, client_auth) = client_auth(source, context.files)?;
+    let keys = source
+        .tickets
+        .as_ref()
+        .map(|file| context.files.ticket_keys(file));
     let options = ServerOptions {
-        identity: identity.clone(),
         client_auth,
         min_version: min_version(source)?,
         suites: suites(source),
         records: context.records,
         handshake_timeout: context.handshake_timeout,
+        allowed_clients: trust::allowed_clients(source, client_cert)?,
+        tickets: keys
+            .transpose()?
+            .map(|keys| Tickets::new(keys, context.route)),
+        ..ServerOptions::new(identity.clone())
     };
     Ok(ClientTls::Required {
         config: ServerConfig::new(&options).map_err(|error| options_error(source, &error))?,
@@ -99,6 +113,9 @@ fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<C
 }
 
 fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
+    if !source.fingerprints.is_empty() {
+        return pinned_clients(source);
+    }
     let default = match source.ca {
         Some(_) => ClientCert::Required,
         None => ClientCert::None,
@@ -110,12 +127,20 @@ fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, Cli
         default,
     )?;
     let auth = match (mode, &source.ca) {
-        (ClientCert::None, None) => ClientAuth::None,
-        (ClientCert::Optional, Some(ca)) => ClientAuth::Optional(files.roots(ca)?),
-        (ClientCert::Required, Some(ca)) => ClientAuth::Required(files.roots(ca)?),
+        (ClientCert::None, None) => {
+            trust::check_unused_crl(source, "client_cert = \"none\"")?;
+            ClientAuth::None
+        }
         (ClientCert::None, Some(ca)) => {
             let text = "ca has no effect with client_cert = \"none\"";
             return Err(ca.place.error(text));
+        }
+        (_, Some(ca)) => {
+            let roots = trust::roots_of_clients(ca, source, files)?;
+            match mode {
+                ClientCert::Optional => ClientAuth::Optional(roots),
+                _ => ClientAuth::Required(roots),
+            }
         }
         (_, None) => {
             let place = source
@@ -130,44 +155,69 @@ fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, Cli
     Ok((mode, auth))
 }
 
+/// Certificates that are named one by one need no authority, and are required.
+fn pinned_clients(source: &LegSource) -> Result<(ClientCert, ClientAuth)> {
+    if let Some(ca) = &source.ca {
+        return Err(ca.place.error("ca has no effect with fingerprints"));
+    }
+    if let Some(mode) = source
+        .client_cert
+        .as_ref()
+        .filter(|mode| mode.value != "required")
+    {
+        return Err(mode
+            .place
+            .error("client_cert can only be \"required\" with fingerprints"));
+    }
+    trust::check_unused_crl(source, "fingerprints")?;
+    let pins = trust::fingerprints(source)?;
+    Ok((ClientCert::Pinned, ClientAuth::Fingerprint(pins)))
+}
+
 fn server_verify(
     source: &LegSource,
-    full: bool,
+    mode: VerifyMode,
     address: &ServerAddress,
     context: &mut LegContext<'_>,
 ) -> Result<ServerTls> {
-    let word = if full { "verify-full" } else { "verify-ca" };
-    let Some(ca) = &source.ca else {
-        let text = "needs ca: the authorities that may issue the server's certificate; \
-                    say tls = \"off\" for a server without TLS";
-        return Err(mode_error(source, word, text));
-    };
-    let name = match &source.server_name {
-        Some(given) => parse_name(given)?,
-        None => address.server_name().ok_or_else(|| {
-            let text = "needs server_name, since the path of a socket is none";
-            mode_error(source, word, text)
-        })?,
-    };
-    let roots = context.files.roots(ca)?;
+    let verify = trust::verify(source, mode, context.files)?;
     let identity = identity(source, context.files)?;
+    let allow_cn_name = source.allow_cn_name.as_ref();
     let options = ClientOptions {
-        verify: match full {
-            true => Verify::Full(roots),
-            false => Verify::Ca(roots),
-        },
         identity: identity.clone(),
         min_version: min_version(source)?,
         suites: suites(source),
         records: context.records,
         handshake_timeout: context.handshake_timeout,
+        allow_cn_name: allow_cn_name.is_some_and(|given| given.value),
+        ..ClientOptions::new(verify)
     };
     Ok(ServerTls::Verify {
         config: ClientConfig::new(&options).map_err(|error| options_error(source, &error))?,
-        name,
-        full,
+        name: server_name(source, mode, address)?,
+        mode,
         identity,
     })
+}
+
+/// Where the name decides nothing it is only asked for (SNI), and any will do for a socket that has
+/// none.
+fn server_name(
+    source: &LegSource,
+    mode: VerifyMode,
+    address: &ServerAddress,
+) -> Result<ServerName<'static>> {
+    if let Some(given) = &source.server_name {
+        return parse_name(given);
+    }
+    let decides = matches!(mode, VerifyMode::Full | VerifyMode::Ca);
+    address
+        .server_name()
+        .or_else(|| (!decides).then(|| IpAddr::from([127, 0, 0, 1]).into()))
+        .ok_or_else(|| {
+            let text = "needs server_name, since the path of a socket is none";
+            mode_error(source, trust::mode_word(mode), text)
+        })
 }
 
 fn parse_name(given: &Given<String>) -> Result<ServerName<'static>> {
@@ -180,8 +230,12 @@ fn parse_name(given: &Given<String>) -> Result<ServerName<'static>> {
 }
 
 fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity>>> {
+    let passphrase = secret::key_passphrase(source, files)?;
     match (&source.cert, &source.key) {
-        (Some(cert), Some(key)) => files.identity(cert, key).map(Some),
+        (Some(cert), Some(key)) => {
+            let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
+            files.identity(cert, key, passphrase).map(Some)
+        }
         (Some(cert), None) => Err(cert.place.error("cert needs key, its private key")),
         (None, Some(key)) => Err(key.place.error("key needs cert, its certificate")),
         (None, None) => Ok(None),
@@ -190,25 +244,8 @@ fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity
 
 /// Keys that do nothing are errors: whoever wrote one believes in an effect that is not there.
 fn check_unused(source: &LegSource) -> Result<()> {
-    let texts = [
-        ("cert", &source.cert),
-        ("key", &source.key),
-        ("ca", &source.ca),
-        ("client_cert", &source.client_cert),
-        ("server_name", &source.server_name),
-        ("min_version", &source.min_version),
-    ];
-    let given = texts
-        .iter()
-        .find_map(|(key, given)| given.as_ref().map(|given| (*key, given)))
-        .or_else(|| source.suites.first().map(|given| ("suites", given)));
-    let Some((key, given)) = given else {
-        return Ok(());
-    };
     let tls = source.tls.as_ref().map_or("off", |tls| &tls.value);
-    Err(given
-        .place
-        .error(format!("{key} has no effect with tls = \"{tls}\"")))
+    source.reject_given(UNUSED_WITHOUT_TLS, &format!("tls = \"{tls}\""))
 }
 
 fn client_mode(source: &LegSource) -> Result<ClientMode> {
@@ -225,7 +262,7 @@ fn server_mode(source: &LegSource) -> Result<ServerMode> {
         "tls",
         source.tls.as_ref(),
         SERVER_MODES,
-        ServerMode::VerifyFull,
+        ServerMode::Verify(VerifyMode::Full),
     )
 }
 
@@ -254,7 +291,7 @@ fn socket_options(source: &LegSource) -> SocketOptions {
     }
 }
 
-fn mode_error(source: &LegSource, word: &str, text: &str) -> Error {
+pub(super) fn mode_error(source: &LegSource, word: &str, text: &str) -> Error {
     let place = source.tls.as_ref().map_or(&source.place, |tls| &tls.place);
     place.error(format!("tls = \"{word}\" {text}"))
 }
@@ -277,8 +314,7 @@ enum ClientMode {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ServerMode {
     Off,
-    VerifyCa,
-    VerifyFull,
+    Verify(VerifyMode),
 }
 
 const CLIENT_MODES: &[(&str, ClientMode)] = &[
@@ -289,8 +325,28 @@ const CLIENT_MODES: &[(&str, ClientMode)] = &[
 
 const SERVER_MODES: &[(&str, ServerMode)] = &[
     ("off", ServerMode::Off),
-    ("verify-ca", ServerMode::VerifyCa),
-    ("verify-full", ServerMode::VerifyFull),
+    ("verify-ca", ServerMode::Verify(VerifyMode::Ca)),
+    ("verify-full", ServerMode::Verify(VerifyMode::Full)),
+    ("fingerprint", ServerMode::Verify(VerifyMode::Fingerprint)),
+    ("danger-none", ServerMode::Verify(VerifyMode::DangerNone)),
+];
+
+const UNUSED_WITHOUT_TLS: &[&str] = &[
+    "cert",
+    "key",
+    "key_passphrase_file",
+    "key_passphrase_command",
+    "ca",
+    "crl",
+    "crl_required",
+    "fingerprints",
+    "allowed_clients",
+    "allow_cn_name",
+    "tickets",
+    "client_cert",
+    "server_name",
+    "min_version",
+    "suites",
 ];
 
 const CLIENT_CERTS: &[(&str, ClientCert)] = &[

@@ -5,13 +5,17 @@ mod document;
 mod files;
 mod legs;
 mod plan;
+mod secret;
 mod source;
+mod trust;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
-pub(crate) use plan::{ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls};
+pub(crate) use plan::{
+    ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls, VerifyMode,
+};
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};

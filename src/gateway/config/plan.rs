@@ -89,6 +89,8 @@ pub(crate) enum ClientCert {
     Optional,
     /// A good one must be presented.
     Required,
+    /// One of a few that are pinned must be presented.
+    Pinned,
 }
 
 /// The side we connect to.
@@ -131,11 +133,24 @@ pub(crate) enum ServerTls {
         config: Arc<ClientConfig>,
         /// The name the server is known by.
         name: ServerName<'static>,
-        /// Whether its certificate must be for that name.
-        full: bool,
+        /// How its certificate is judged.
+        mode: VerifyMode,
         /// What is presented where the server asks, for reports on its expiry.
         identity: Option<Arc<Identity>>,
     },
+}
+
+/// How a server's certificate is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerifyMode {
+    /// By its authority and its name.
+    Full,
+    /// By its authority.
+    Ca,
+    /// It is one of a few that are pinned.
+    Fingerprint,
+    /// Not at all.
+    DangerNone,
 }
 
 impl Route {

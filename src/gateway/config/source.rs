@@ -46,7 +46,16 @@ pub(crate) struct LegSource {
     pub(crate) tls: Option<Given<String>>,
     pub(crate) cert: Option<Given<String>>,
     pub(crate) key: Option<Given<String>>,
+    pub(crate) key_passphrase_file: Option<Given<String>>,
+    /// A program and its arguments.
+    pub(crate) key_passphrase_command: Vec<Given<String>>,
     pub(crate) ca: Option<Given<String>>,
+    pub(crate) crl: Option<Given<String>>,
+    pub(crate) crl_required: Option<Given<bool>>,
+    pub(crate) fingerprints: Vec<Given<String>>,
+    pub(crate) allowed_clients: Vec<Given<String>>,
+    pub(crate) allow_cn_name: Option<Given<bool>>,
+    pub(crate) tickets: Option<Given<String>>,
     pub(crate) client_cert: Option<Given<String>>,
     pub(crate) server_name: Option<Given<String>>,
     pub(crate) suites: Vec<Given<String>>,
@@ -132,7 +141,15 @@ impl LegSource {
             tls: None,
             cert: None,
             key: None,
+            key_passphrase_file: None,
+            key_passphrase_command: Vec::new(),
             ca: None,
+            crl: None,
+            crl_required: None,
+            fingerprints: Vec::new(),
+            allowed_clients: Vec::new(),
+            allow_cn_name: None,
+            tickets: None,
             client_cert: None,
             server_name: None,
             suites: Vec::new(),
@@ -152,7 +169,15 @@ impl LegSource {
             tls: section.text("tls")?,
             cert: section.text("cert")?,
             key: section.text("key")?,
+            key_passphrase_file: section.text("key_passphrase_file")?,
+            key_passphrase_command: section.texts("key_passphrase_command")?,
             ca: section.text("ca")?,
+            crl: section.text("crl")?,
+            crl_required: section.boolean("crl_required")?,
+            fingerprints: section.texts("fingerprints")?,
+            allowed_clients: section.texts("allowed_clients")?,
+            allow_cn_name: section.boolean("allow_cn_name")?,
+            tickets: section.text("tickets")?,
             client_cert: section.text("client_cert")?,
             server_name: section.text("server_name")?,
             suites: section.texts("suites")?,
@@ -161,6 +186,48 @@ impl LegSource {
             user_timeout_s: section.number("user_timeout_s", DAY_S)?,
         })
     }
+}
+
+impl LegSource {
+    /// Refuses the first of these keys that was given, since it has no effect with `what`.
+    pub(super) fn reject_given(&self, keys: &[&str], what: &str) -> Result<()> {
+        let given = keys
+            .iter()
+            .find_map(|key| Some((*key, self.place_of(key)?)));
+        match given {
+            Some((key, place)) => Err(place.error(format!("{key} has no effect with {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn place_of(&self, key: &str) -> Option<&Place> {
+        match key {
+            "cert" => place(&self.cert),
+            "key" => place(&self.key),
+            "key_passphrase_file" => place(&self.key_passphrase_file),
+            "key_passphrase_command" => first_place(&self.key_passphrase_command),
+            "ca" => place(&self.ca),
+            "crl" => place(&self.crl),
+            "crl_required" => place(&self.crl_required),
+            "fingerprints" => first_place(&self.fingerprints),
+            "allowed_clients" => first_place(&self.allowed_clients),
+            "allow_cn_name" => place(&self.allow_cn_name),
+            "tickets" => place(&self.tickets),
+            "client_cert" => place(&self.client_cert),
+            "server_name" => place(&self.server_name),
+            "min_version" => place(&self.min_version),
+            "suites" => first_place(&self.suites),
+            _ => None,
+        }
+    }
+}
+
+fn place<T>(given: &Option<Given<T>>) -> Option<&Place> {
+    given.as_ref().map(|given| &given.place)
+}
+
+fn first_place(given: &[Given<String>]) -> Option<&Place> {
+    given.first().map(|given| &given.place)
 }
 
 const GATEWAY_KEYS: &[&str] = &[
@@ -187,8 +254,15 @@ const CLIENT_KEYS: &[&str] = &[
     "tls",
     "cert",
     "key",
+    "key_passphrase_file",
+    "key_passphrase_command",
     "ca",
+    "crl",
+    "crl_required",
+    "fingerprints",
+    "allowed_clients",
     "client_cert",
+    "tickets",
     "suites",
     "min_version",
     "keepalive_s",
@@ -199,8 +273,14 @@ const SERVER_KEYS: &[&str] = &[
     "address",
     "tls",
     "ca",
+    "crl",
+    "crl_required",
+    "fingerprints",
+    "allow_cn_name",
     "cert",
     "key",
+    "key_passphrase_file",
+    "key_passphrase_command",
     "server_name",
     "suites",
     "min_version",

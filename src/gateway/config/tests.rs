@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::plan::Settings;
 use super::*;
 
+mod trust;
+
 /// The error of a configuration, without the directory it lay in.
 fn error_of(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -272,7 +274,7 @@ fn tls_is_on_unless_off_is_said() {
     assert_eq!(
         error_of(&route(&format!("{open}{server}"))),
         "gateway.toml:7: tls = \"verify-full\" needs ca: the authorities that may issue the \
-         server's certificate; say tls = \"off\" for a server without TLS"
+         server's certificate, a file or \"system\"; say tls = \"off\" for a server without TLS"
     );
 }
 
@@ -394,8 +396,8 @@ fn every_legal_combination_is_accepted() {
             assert_eq!(matches!(route.client.tls, ClientTls::Off), client == OFF);
             match &route.server.tls {
                 ServerTls::Off => assert_eq!(server, OFF),
-                ServerTls::Verify { full, name, .. } => {
-                    assert_eq!(*full, server == CA);
+                ServerTls::Verify { mode, name, .. } => {
+                    assert_eq!(*mode == VerifyMode::Full, server == CA);
                     assert_eq!(name.to_str(), "db.example");
                 }
             }
