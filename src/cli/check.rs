@@ -33,7 +33,7 @@ impl Check {
 
 fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
     for route in &plan.routes {
-        writeln!(out, "route {:?} (tcp)", route.name)?;
+        writeln!(out, "route {:?} ({})", route.name, route.protocol.name())?;
         for address in &route.listen {
             writeln!(out, "  listens on {address}")?;
         }
@@ -65,7 +65,10 @@ fn client_words(tls: &ClientTls) -> &'static str {
     match tls {
         ClientTls::Off => "no TLS: bytes are taken as they come",
         ClientTls::Passthrough => "their TLS passes unopened and ends at the server",
-        ClientTls::Required { client_cert, .. } => match client_cert {
+        ClientTls::Terminated {
+            is_required: false, ..
+        } => "TLS is offered and ends here; clients may do without",
+        ClientTls::Terminated { client_cert, .. } => match client_cert {
             ClientCert::None => "TLS is required and ends here; no client certificates",
             ClientCert::Optional => {
                 "TLS is required and ends here; a client certificate is checked if there is one"

@@ -44,9 +44,12 @@ struct RouteFlags {
     /// Its server: host:port or unix:/path
     #[arg(long, value_name = "ADDR", requires = "listen")]
     upstream: Option<String>,
+    /// What is spoken: tcp or mysql [default: tcp]
+    #[arg(long, value_name = "NAME", value_parser = words(&["tcp", "mysql"]))]
+    protocol: Option<String>,
     /// TLS of clients [default: required]
     #[arg(long, value_name = "MODE",
-        value_parser = words(&["off", "required", "passthrough"]))]
+        value_parser = words(&["off", "preferred", "required", "passthrough"]))]
     client_tls: Option<String>,
     /// Certificate chain shown to clients (PEM)
     #[arg(long, value_name = "FILE")]
@@ -112,6 +115,7 @@ impl RouteFlags {
     fn source(&self) -> Source {
         let given = |flag, value: &Option<String>| value.clone().map(|v| Given::flag(flag, v));
         let listen = Place::Flag("--listen");
+        let tcp = Given::flag("--listen", "tcp".into());
         Source {
             gateway: GatewaySource {
                 workers: self.workers.map(|n| Given::flag("--workers", n)),
@@ -121,7 +125,7 @@ impl RouteFlags {
             },
             routes: vec![RouteSource {
                 name: Some(Given::flag("--listen", "default".into())),
-                protocol: Some(Given::flag("--listen", "tcp".into())),
+                protocol: Some(given("--protocol", &self.protocol).unwrap_or(tcp)),
                 listen: given("--listen", &self.listen).into_iter().collect(),
                 client: LegSource {
                     tls: given("--client-tls", &self.client_tls),

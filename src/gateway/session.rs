@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::counters::Slot;
+use super::mysql::{Login, Step};
 use super::service::RouteState;
 use crate::engine::{Address, ConnId, PeerAddress};
 use crate::error::Error;
@@ -14,10 +15,18 @@ pub(super) struct Session {
     pub(super) client: Leg,
     pub(super) server: Leg,
     pub(super) targets: Targets,
+    /// Until it is over, where the route's protocol has one.
+    pub(super) login: Option<Box<LoginRun>>,
     /// How the last address that was tried failed.
     pub(super) last_error: Option<Error>,
     /// The session's part of the bounds of its route and of the gateway.
     pub(super) _slots: [Slot; 2],
+}
+
+/// A login with what it wants done next, once all that it said before was taken.
+pub(super) struct LoginRun {
+    pub(super) login: Login,
+    pub(super) step: Step,
 }
 
 /// How far a session has come.
@@ -29,6 +38,8 @@ pub(super) enum Phase {
     Resolving,
     /// The server is being connected to, its handshake included.
     Connecting,
+    /// The login passes, packet by packet.
+    Login,
     /// Bytes go both ways.
     Relaying,
     /// Both ends are being closed.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::document::{Given, Place, nearest};
 use super::files::Files;
 use super::legs::{self, LegContext};
-use super::plan::{Plan, Route, Settings, map_path};
+use super::plan::{Plan, Protocol, Route, Settings, map_path};
 use super::source::{GatewaySource, RouteSource, Source};
 use crate::engine::{Address, BackendChoice};
 use crate::error::Result;
@@ -89,7 +89,7 @@ fn build_route(
     taken: &mut Taken,
 ) -> Result<Route> {
     let name = taken.name(source)?;
-    check_protocol(source)?;
+    let protocol = protocol(source)?;
     let listen = taken.listen(source, &name, files)?;
     let handshake_timeout = source
         .handshake_timeout_s
@@ -104,11 +104,12 @@ fn build_route(
         records: settings.records,
         handshake_timeout,
     };
-    legs::check_combination(&source.client, &source.server)?;
+    legs::check_combination(protocol, &source.client, &source.server)?;
     let client = legs::client(&source.client, &mut context)?;
     let server = legs::server(&source.server, &mut context)?;
     Ok(Route {
         name,
+        protocol,
         listen,
         connect_timeout: Duration::from_millis(
             connect_timeout_ms.map_or(CONNECT_TIMEOUT_MS, |given| given.value),
@@ -121,17 +122,18 @@ fn build_route(
     })
 }
 
-fn check_protocol(source: &RouteSource) -> Result<()> {
+fn protocol(source: &RouteSource) -> Result<Protocol> {
     let Some(protocol) = &source.protocol else {
         return Err(source
             .place
             .error("[[route]] needs protocol, as in protocol = \"tcp\""));
     };
     match protocol.value.as_str() {
-        "tcp" => Ok(()),
-        name @ ("mysql" | "obrpc") => Err(protocol.place.error(format!(
-            "protocol `{name}` is not in this build, which has `tcp` only"
-        ))),
+        "tcp" => Ok(Protocol::Tcp),
+        "mysql" => Ok(Protocol::Mysql),
+        "obrpc" => Err(protocol
+            .place
+            .error("protocol `obrpc` is not in this build, which has `tcp` and `mysql`")),
         other => Err(protocol.place.error(format!(
             "protocol = {other:?} is not one of tcp, mysql, obrpc"
         ))),

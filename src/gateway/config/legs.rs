@@ -6,7 +6,7 @@ use super::build::{choose, seconds};
 use super::document::Given;
 use super::files::Files;
 use super::plan::{
-    ClientCert, ClientSide, ClientTls, ServerAddress, ServerSide, ServerTls, VerifyMode,
+    ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
 use super::source::LegSource;
 use super::{secret, trust};
@@ -27,9 +27,18 @@ pub(super) struct LegContext<'a> {
 }
 
 /// The table of docs/gateway.md, "Modes".
-pub(super) fn check_combination(client: &LegSource, server: &LegSource) -> Result<()> {
+pub(super) fn check_combination(
+    protocol: Protocol,
+    client: &LegSource,
+    server: &LegSource,
+) -> Result<()> {
     let client_mode = client_mode(client)?;
     let server_mode = server_mode(server)?;
+    if client_mode == ClientMode::Preferred && protocol == Protocol::Tcp {
+        let text =
+            "is for protocol = \"mysql\": only there does the client say whether it begins TLS";
+        return Err(mode_error(client, "preferred", text));
+    }
     if client_mode != ClientMode::Passthrough || server_mode == ServerMode::Off {
         return Ok(());
     }
@@ -44,7 +53,8 @@ pub(super) fn check_combination(client: &LegSource, server: &LegSource) -> Resul
 
 pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result<ClientSide> {
     let tls = match client_mode(source)? {
-        ClientMode::Required => client_required(source, context)?,
+        ClientMode::Required => client_terminated(source, true, context)?,
+        ClientMode::Preferred => client_terminated(source, false, context)?,
         ClientMode::Off => {
             check_unused(source)?;
             ClientTls::Off
@@ -84,15 +94,28 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
     })
 }
 
-fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<ClientTls> {
+fn client_terminated(
+    source: &LegSource,
+    is_required: bool,
+    context: &mut LegContext<'_>,
+) -> Result<ClientTls> {
     let Some(identity) = identity(source, context.files)? else {
-        return Err(mode_error(source, "required", "needs cert and key"));
+        let word = if is_required { "required" } else { "preferred" };
+        return Err(mode_error(source, word, "needs cert and key"));
     };
     let (client_cert, client_auth) = client_auth(source, context.files)?;
-    let keys = source
-        .tickets
-        .as_ref()
-        .map(|file| context.files.ticket_keys(file));
+    if !is_required && matches!(client_cert, ClientCert::Required | ClientCert::Pinned) {
+        let text = "cannot go with client_cert = \"required\" or fingerprints: a client without \
+                    TLS shows no certificate";
+        return Err(mode_error(source, "preferred", text));
+    }
+    let tickets = match &source.tickets {
+        Some(file) => Some(Tickets::new(
+            context.files.ticket_keys(file)?,
+            context.route,
+        )),
+        None => None,
+    };
     let options = ServerOptions {
         client_auth,
         min_version: min_version(source)?,
@@ -100,12 +123,11 @@ fn client_required(source: &LegSource, context: &mut LegContext<'_>) -> Result<C
         records: context.records,
         handshake_timeout: context.handshake_timeout,
         allowed_clients: trust::allowed_clients(source, client_cert)?,
-        tickets: keys
-            .transpose()?
-            .map(|keys| Tickets::new(keys, context.route)),
+        tickets,
         ..ServerOptions::new(identity.clone())
     };
-    Ok(ClientTls::Required {
+    Ok(ClientTls::Terminated {
+        is_required,
         config: ServerConfig::new(&options).map_err(|error| options_error(source, &error))?,
         identity,
         client_cert,
@@ -307,6 +329,7 @@ fn options_error(source: &LegSource, error: &Error) -> Error {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ClientMode {
     Off,
+    Preferred,
     Required,
     Passthrough,
 }
@@ -319,6 +342,7 @@ enum ServerMode {
 
 const CLIENT_MODES: &[(&str, ClientMode)] = &[
     ("off", ClientMode::Off),
+    ("preferred", ClientMode::Preferred),
     ("required", ClientMode::Required),
     ("passthrough", ClientMode::Passthrough),
 ];

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
 pub(crate) use plan::{
-    ClientCert, ClientTls, HostPort, Plan, Route, ServerAddress, ServerTls, VerifyMode,
+    ClientCert, ClientTls, HostPort, Plan, Protocol, Route, ServerAddress, ServerTls, VerifyMode,
 };
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};

@@ -37,6 +37,8 @@ pub(crate) struct Settings {
 pub(crate) struct Route {
     /// Unique in its plan.
     pub(crate) name: Arc<str>,
+    /// What is spoken on it.
+    pub(crate) protocol: Protocol,
     /// Unique in their plan.
     pub(crate) listen: Vec<Address>,
     /// For one address of the server to accept a connection, and for its name to be resolved.
@@ -51,6 +53,15 @@ pub(crate) struct Route {
     pub(crate) client: ClientSide,
     /// The side we connect to.
     pub(crate) server: ServerSide,
+}
+
+/// What is spoken on a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Anything: its bytes are not looked at.
+    Tcp,
+    /// MySQL, whose TLS begins in the midst of its login.
+    Mysql,
 }
 
 /// The side that connects to us.
@@ -68,7 +79,9 @@ pub(crate) enum ClientTls {
     /// There is none.
     Off,
     /// The gateway.
-    Required {
+    Terminated {
+        /// A client without TLS is refused.
+        is_required: bool,
         /// What connections are made of.
         config: Arc<ServerConfig>,
         /// What is presented, for reports on its expiry.
@@ -157,7 +170,7 @@ impl Route {
     /// The certificates that this route presents, each with the side that presents it.
     pub(crate) fn identities(&self) -> impl Iterator<Item = (&'static str, &Arc<Identity>)> {
         let client = match &self.client.tls {
-            ClientTls::Required { identity, .. } => Some(("client", identity)),
+            ClientTls::Terminated { identity, .. } => Some(("client", identity)),
             ClientTls::Off | ClientTls::Passthrough => None,
         };
         let server = match &self.server.tls {
@@ -165,6 +178,16 @@ impl Route {
             ServerTls::Off => None,
         };
         client.into_iter().chain(server)
+    }
+}
+
+impl Protocol {
+    /// Its name in configurations.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Mysql => "mysql",
+        }
     }
 }
 

@@ -178,10 +178,10 @@ fn what_a_route_cannot_do_without_is_asked_for() {
 
 #[test]
 fn protocols_of_other_builds_are_told_from_misspelt_ones() {
-    let text = route(PLAIN).replace("\"tcp\"", "\"mysql\"");
+    let text = route(PLAIN).replace("\"tcp\"", "\"obrpc\"");
     assert_eq!(
         error_of(&text),
-        "gateway.toml:3: protocol `mysql` is not in this build, which has `tcp` only"
+        "gateway.toml:3: protocol `obrpc` is not in this build, which has `tcp` and `mysql`"
     );
     let text = route(PLAIN).replace("\"tcp\"", "\"udp\"");
     assert_eq!(
@@ -411,7 +411,7 @@ fn client_certificates_are_required_where_an_authority_is_given() {
     let mode = |extra: &str| -> Result<ClientCert> {
         let plan = load_in(&dir, &two_sided(&format!("{CERT}\n{extra}"), OFF))?;
         match &plan.routes[0].client.tls {
-            ClientTls::Required { client_cert, .. } => Ok(*client_cert),
+            ClientTls::Terminated { client_cert, .. } => Ok(*client_cert),
             other => panic!("{other:?}"),
         }
     };

@@ -1,3 +1,5 @@
+mod login;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,12 +8,13 @@ use slab::Slab;
 
 use super::config::{ClientTls, HostPort, ServerAddress, ServerTls};
 use super::counters::{Gauge, Shard, Slot};
+use super::mysql::Refusal;
 use super::report::{self, Refusals};
 use super::resolver::{Answer, Names, Reply};
 use super::service::RouteState;
 use super::session::{Leg, Phase, Session, Side, Targets, from_user_data, to_user_data};
 use crate::conn::Connection;
-use crate::engine::{ConnId, Engine, Event, PeerAddress, RelayState, Stage};
+use crate::engine::{Address, ConnId, Engine, Event, PeerAddress, RelayState, Stage};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The sessions of one worker.
@@ -61,10 +64,14 @@ impl Sessions {
         state: &Arc<RouteState>,
         connections_max: usize,
     ) {
+        let login = login::of(&state.route, peer);
         let slots = match self.enter(state, connections_max) {
             Ok(slots) => slots,
             Err(error) => {
-                engine.abort(id);
+                match login {
+                    Some(_) => login::turn_away(engine, id, &error),
+                    None => engine.abort(id),
+                }
                 self.shard(state).count_failure(error.kind().class());
                 return self
                     .refusals
@@ -73,8 +80,10 @@ impl Sessions {
         };
         self.shard(state).connections.fetch_add(1, Relaxed);
         let conn = match &state.route.client.tls {
-            ClientTls::Off | ClientTls::Passthrough => Connection::plain(),
-            ClientTls::Required { config, .. } => Connection::server(config, engine.now()),
+            ClientTls::Terminated { config, .. } if login.is_none() => {
+                Connection::server(config, engine.now())
+            }
+            _ => Connection::plain(),
         };
         let key = self.slab.insert(Session {
             state: state.clone(),
@@ -86,6 +95,7 @@ impl Sessions {
             },
             server: Leg::default(),
             targets: Targets::default(),
+            login,
             last_error: None,
             _slots: slots,
         });
@@ -110,9 +120,13 @@ impl Sessions {
         };
         match event {
             Event::Connected { .. } => match side {
+                _ if self.is_logging_in(key) => self.login_secured(engine, key, side),
                 Side::Client => self.client_ready(engine, key, id),
                 Side::Server => self.server_ready(engine, key),
             },
+            Event::Readable { .. } | Event::Writable { .. } if self.is_logging_in(key) => {
+                self.login(engine, key);
+            }
             Event::Readable { .. } => self.relay(engine, key, side),
             Event::Writable { .. } => self.resume(engine, key, side.other()),
             Event::PeerClosed { .. } => self.peer_closed(engine, key, side),
@@ -164,6 +178,12 @@ impl Sessions {
         let routes = state.counters.open.enter(route_max);
         let routes = routes.ok_or_else(|| full(route_max, "route"))?;
         Ok([ours, routes])
+    }
+
+    fn is_logging_in(&self, key: usize) -> bool {
+        self.slab
+            .get(key)
+            .is_some_and(|session| session.phase == Phase::Login)
     }
 
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {
@@ -221,7 +241,11 @@ impl Sessions {
         session.phase = Phase::Connecting;
         let route = session.state.route.clone();
         while let Some(address) = session.targets.pop() {
-            let connected = server_connection(&route.server.tls, engine).and_then(|conn| {
+            let tls = match session.login {
+                Some(_) => &ServerTls::Off,
+                None => &route.server.tls,
+            };
+            let connected = server_connection(tls, engine).and_then(|conn| {
                 let user_data = to_user_data(key, Side::Server);
                 let socket = &route.server.socket;
                 engine.connect(&address, conn, socket, route.connect_timeout, user_data)
@@ -253,6 +277,17 @@ impl Sessions {
         if session.phase != Phase::Connecting {
             return;
         }
+        match session.login {
+            Some(_) => self.begin_login(engine, key),
+            None => self.start_relay(engine, key),
+        }
+    }
+
+    fn start_relay(&mut self, engine: &mut Engine, key: usize) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        session.login = None;
         session.phase = Phase::Relaying;
         report::opened(session);
         let (Some(client), Some(server)) = (session.client.id, session.server.id) else {
@@ -262,6 +297,7 @@ impl Sessions {
         let deadline = idle.map(|idle| engine.now().monotonic.after(idle));
         engine.set_timer(client, deadline);
         engine.set_reading(client, true);
+        engine.set_reading(server, true);
         if session.client.is_ended {
             engine.shutdown(server);
         }
@@ -312,6 +348,10 @@ impl Sessions {
             return;
         };
         session.leg(side).is_ended = true;
+        if session.phase == Phase::Login {
+            let error = Error::new(ErrorKind::Truncated, "the stream ended in the login");
+            return self.login_broken(engine, key, side, error, Stage::Established);
+        }
         if session.phase != Phase::Relaying {
             return;
         }
@@ -333,6 +373,7 @@ impl Sessions {
                 let text = format!("resolve {}: no answer in {wait} ms", session.server_name());
                 self.unreachable(engine, key, &Error::new(ErrorKind::Timeout, text));
             }
+            Phase::Login => self.login_late(engine, key),
             Phase::Relaying => self.check_idle(engine, key),
             Phase::Handshake | Phase::Connecting | Phase::Ending => {}
         }
@@ -381,6 +422,9 @@ impl Sessions {
         if session.phase != Phase::Ending {
             let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
             let error = error.unwrap_or_else(ended);
+            if session.phase == Phase::Login {
+                return self.login_broken(engine, key, side, error, stage);
+            }
             match (side, stage) {
                 (_, Stage::Established) => report::session_failed(session, side, &error),
                 _ => report::handshake_failed(session, side, &error),
@@ -391,10 +435,13 @@ impl Sessions {
         self.forget_if_closed(key);
     }
 
-    /// No address of the server is in use: the client is told by a reset, since there is no answer
-    /// to give.
+    /// No address of the server is in use: the client is told by a reset where its protocol is not
+    /// known to have an answer to give.
     fn unreachable(&mut self, engine: &mut Engine, key: usize, error: &Error) {
         if let Some(session) = self.slab.get(key) {
+            if session.login.is_some() {
+                return self.refuse(engine, key, &Refusal::unreachable(error.clone()));
+            }
             report::server_unreachable(session, error);
             self.count_failure(key, error);
             self.abort(engine, key);

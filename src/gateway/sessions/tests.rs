@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::*;
 use crate::engine::sim::{Faults, Sim, SimOptions, SimPeer};
 use crate::engine::{Address, EngineOptions, ListenOptions, ListenerId, SocketOptions};
-use crate::gateway::config::{ClientSide, Route, ServerSide};
+use crate::gateway::config::{ClientSide, Protocol, Route, ServerSide};
 use crate::gateway::counters::{RouteCounters, RouteTotals};
 use crate::gateway::resolver::Resolver;
 use crate::limits;
@@ -146,6 +146,7 @@ impl Bench {
 fn route(address: ServerAddress) -> Route {
     Route {
         name: "test".into(),
+        protocol: Protocol::Tcp,
         listen: vec![ip(FRONT)],
         connect_timeout: Duration::from_millis(500),
         handshake_timeout: Duration::from_secs(10),

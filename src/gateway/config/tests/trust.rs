@@ -88,7 +88,7 @@ fn clients_are_trusted_by_an_authority_or_one_by_one() {
     let dir = certificates();
     let pin = format!("fingerprints = [\"{}\"]", "ab".repeat(32));
     let plan = load_in(&dir, &from_client(&pin)).unwrap();
-    let ClientTls::Required { client_cert, .. } = &plan.routes[0].client.tls else {
+    let ClientTls::Terminated { client_cert, .. } = &plan.routes[0].client.tls else {
         panic!("TLS is on");
     };
     assert_eq!(*client_cert, ClientCert::Pinned);
