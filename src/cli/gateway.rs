@@ -106,7 +106,7 @@ impl Gateway {
     fn load(&self) -> Result<Arc<Plan>> {
         match &self.config {
             Some(path) => config::load(path),
-            None => config::assemble(&self.route.source()),
+            None => config::assemble(self.route.source()),
         }
     }
 }
@@ -159,7 +159,8 @@ fn words(words: &'static [&'static str]) -> PossibleValuesParser {
 }
 
 const EXAMPLE: &str = "\
-SIGHUP reads the configuration and its certificates again, SIGTERM drains, a second one ends.
+SIGHUP reads the configuration and its certificates again; certificates that were replaced are read
+by themselves. SIGTERM drains, a second one ends.
 
 Example: TLS in front of a plain server
   sealwire cert init certs

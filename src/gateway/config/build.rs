@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::limits::HANDSHAKE_TIMEOUT_MS;
 use crate::tls::RecordPath;
 
-pub(super) fn build(source: &Source, base: &Path) -> Result<Arc<Plan>> {
+pub(super) fn build(source: Arc<Source>, base: &Path) -> Result<Arc<Plan>> {
     let settings = settings(&source.gateway)?;
     if source.routes.is_empty() {
         return Err(source.place.error("no [[route]]: there is nothing to do"));
@@ -26,7 +26,13 @@ pub(super) fn build(source: &Source, base: &Path) -> Result<Arc<Plan>> {
             route, &settings, &mut files, &mut taken,
         )?));
     }
-    Ok(Arc::new(Plan { settings, routes }))
+    Ok(Arc::new(Plan {
+        settings,
+        routes,
+        files: files.into_stamps(),
+        source,
+        base: base.to_owned(),
+    }))
 }
 
 /// Reads one of a few words; `choices` has the default first.

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +17,34 @@ pub(super) struct Files {
     base: PathBuf,
     /// The authorities of the operating system, once they were asked for.
     system: Option<Arc<Roots>>,
-    texts: HashMap<PathBuf, Zeroizing<Vec<u8>>>,
+    read: HashMap<PathBuf, (Stamp, Zeroizing<Vec<u8>>)>,
+}
+
+/// What tells one state of a file from another: a file that took its place has another number, one
+/// that was written to was changed at another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    len: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of the file that is behind this path now, all links followed; `None` where there is none.
+    pub(crate) fn look(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
 }
 
 impl Files {
@@ -25,7 +53,7 @@ impl Files {
         Self {
             base,
             system: None,
-            texts: HashMap::new(),
+            read: HashMap::new(),
         }
     }
 
@@ -111,10 +139,10 @@ impl Files {
 
     fn load(&mut self, file: &Given<String>) -> Result<PathBuf> {
         let path = self.path(&file.value);
-        if !self.texts.contains_key(&path) {
-            let text = read_bounded(&path)
+        if !self.read.contains_key(&path) {
+            let read = read_with_stamp(&path)
                 .map_err(|error| file.place.error(format!("{}: {error}", path.display())))?;
-            self.texts.insert(path.clone(), Zeroizing::new(text));
+            self.read.insert(path.clone(), read);
         }
         Ok(path)
     }
@@ -127,14 +155,26 @@ impl Files {
     }
 
     fn bytes(&self, path: &Path) -> &[u8] {
-        self.texts.get(path).map_or(&[], |text| text.as_slice())
+        self.read.get(path).map_or(&[], |(_, text)| text.as_slice())
+    }
+
+    /// What was read, as it was then.
+    pub(super) fn into_stamps(self) -> Vec<(PathBuf, Stamp)> {
+        let read = self.read.into_iter();
+        read.map(|(path, (stamp, _))| (path, stamp)).collect()
     }
 }
 
-/// A whole file of at most [`FILE_LEN_MAX`] bytes.
-pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // Reserved once: growing would leave copies of a private key behind in freed memory.
+/// The stamp is that of the very file that is read, whatever takes its place meanwhile.
+fn read_with_stamp(path: &Path) -> io::Result<(Stamp, Zeroizing<Vec<u8>>)> {
     let file = File::open(path)?;
+    let stamp = Stamp::of(&file.metadata()?);
+    Ok((stamp, Zeroizing::new(read_bounded(file)?)))
+}
+
+/// A whole file of at most [`FILE_LEN_MAX`] bytes.
+pub(super) fn read_bounded(file: File) -> io::Result<Vec<u8>> {
+    // Reserved once: growing would leave copies of a private key behind in freed memory.
     let len = file.metadata()?.len().min(FILE_LEN_MAX);
     let mut text = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
     file.take(FILE_LEN_MAX + 1).read_to_end(&mut text)?;

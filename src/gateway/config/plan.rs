@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::files::Stamp;
+use super::source::Source;
 use crate::engine::backend::SocketOptions;
 use crate::engine::{Address, BackendChoice};
 use crate::tls::{ClientConfig, Identity, RecordPath, ServerConfig, ServerName};
@@ -14,6 +16,12 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     /// In the order of the file.
     pub(crate) routes: Vec<Arc<Route>>,
+    /// The files that it names, as they were when they were read.
+    pub(crate) files: Vec<(PathBuf, Stamp)>,
+    /// What it was made of.
+    pub(super) source: Arc<Source>,
+    /// What relative paths are relative to.
+    pub(super) base: PathBuf,
 }
 
 /// What holds for the whole gateway.
