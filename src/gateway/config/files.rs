@@ -123,6 +123,26 @@ impl Files {
         Ok(Zeroizing::new(line.to_vec()))
     }
 
+    /// The lines of a text file but for empty ones and those that begin with `#`.
+    pub(super) fn lines(&mut self, file: &Given<String>) -> Result<Vec<Given<String>>> {
+        let path = self.load(file)?;
+        let text = String::from_utf8_lossy(self.bytes(&path));
+        let lines: Vec<_> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| Given {
+                value: line.to_owned(),
+                place: file.place.clone(),
+            })
+            .collect();
+        if lines.is_empty() {
+            let path = path.display();
+            return Err(file.place.error(format!("{path}: holds no line")));
+        }
+        Ok(lines)
+    }
+
     fn system_roots(&mut self) -> Result<Arc<Roots>> {
         if let Some(roots) = &self.system {
             return Ok(Arc::clone(roots));

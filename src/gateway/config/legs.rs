@@ -135,8 +135,8 @@ fn client_terminated(
 }
 
 fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
-    if !source.fingerprints.is_empty() {
-        return pinned_clients(source);
+    if trust::has_fingerprints(source) {
+        return pinned_clients(source, files);
     }
     let default = match source.ca {
         Some(_) => ClientCert::Required,
@@ -178,7 +178,7 @@ fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, Cli
 }
 
 /// Certificates that are named one by one need no authority, and are required.
-fn pinned_clients(source: &LegSource) -> Result<(ClientCert, ClientAuth)> {
+fn pinned_clients(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
     if let Some(ca) = &source.ca {
         return Err(ca.place.error("ca has no effect with fingerprints"));
     }
@@ -192,7 +192,7 @@ fn pinned_clients(source: &LegSource) -> Result<(ClientCert, ClientAuth)> {
             .error("client_cert can only be \"required\" with fingerprints"));
     }
     trust::check_unused_crl(source, "fingerprints")?;
-    let pins = trust::fingerprints(source)?;
+    let pins = trust::fingerprints(source, files)?;
     Ok((ClientCert::Pinned, ClientAuth::Fingerprint(pins)))
 }
 
@@ -364,6 +364,7 @@ const UNUSED_WITHOUT_TLS: &[&str] = &[
     "crl",
     "crl_required",
     "fingerprints",
+    "fingerprints_file",
     "allowed_clients",
     "allow_cn_name",
     "tickets",

@@ -18,19 +18,19 @@ pub(super) fn verify(source: &LegSource, mode: VerifyMode, files: &mut Files) ->
         source.reject_given(&["allow_cn_name"], &what)?;
     }
     if mode != VerifyMode::Fingerprint {
-        source.reject_given(&["fingerprints"], &what)?;
+        source.reject_given(FINGERPRINT_KEYS, &what)?;
     }
     match mode {
         VerifyMode::Full => roots_of_server(source, word, files).map(Verify::Full),
         VerifyMode::Ca => roots_of_server(source, word, files).map(Verify::Ca),
         VerifyMode::Fingerprint => {
             source.reject_given(AUTHORITY_KEYS, &what)?;
-            if source.fingerprints.is_empty() {
-                let text = "needs fingerprints: what `openssl x509 -in server-cert.pem -noout \
+            if !has_fingerprints(source) {
+                let text = "needs fingerprints or fingerprints_file: what `openssl x509 -in server-cert.pem -noout \
                             -fingerprint -sha256` prints at the server";
                 return Err(mode_error(source, word, text));
             }
-            fingerprints(source).map(Verify::Fingerprint)
+            fingerprints(source, files).map(Verify::Fingerprint)
         }
         VerifyMode::DangerNone => {
             source.reject_given(AUTHORITY_KEYS, &what)?;
@@ -78,8 +78,17 @@ pub(super) fn allowed_clients(
     source.allowed_clients.iter().map(client_identity).collect()
 }
 
+/// True where certificates are named one by one.
+pub(super) fn has_fingerprints(source: &LegSource) -> bool {
+    !source.fingerprints.is_empty() || source.fingerprints_file.is_some()
+}
+
 /// Fingerprints as `openssl x509 -fingerprint` prints them, or without the colons.
-pub(super) fn fingerprints(source: &LegSource) -> Result<Vec<Fingerprint>> {
+pub(super) fn fingerprints(source: &LegSource, files: &mut Files) -> Result<Vec<Fingerprint>> {
+    let mut written = source.fingerprints.clone();
+    if let Some(file) = &source.fingerprints_file {
+        written.append(&mut files.lines(file)?);
+    }
     let read = |given: &Given<String>| {
         fingerprint(&given.value).ok_or_else(|| {
             let value = &given.value;
@@ -88,7 +97,7 @@ pub(super) fn fingerprints(source: &LegSource) -> Result<Vec<Fingerprint>> {
                 .error(format!("{value:?} is no fingerprint: {FINGERPRINT_FORM}"))
         })
     };
-    source.fingerprints.iter().map(read).collect()
+    written.iter().map(read).collect()
 }
 
 /// Revocation lists need an authority.
@@ -137,7 +146,8 @@ fn client_identity(given: &Given<String>) -> Result<ClientIdentity> {
 }
 
 fn fingerprint(text: &str) -> Option<Fingerprint> {
-    let digits: Vec<_> = text
+    let (_, hex) = text.rsplit_once('=').unwrap_or(("", text));
+    let digits: Vec<_> = hex
         .chars()
         .filter(|c| *c != ':')
         .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
@@ -149,6 +159,8 @@ fn fingerprint(text: &str) -> Option<Fingerprint> {
 
 /// What judging by an authority is made of.
 const AUTHORITY_KEYS: &[&str] = &["ca", "crl", "crl_required"];
+
+const FINGERPRINT_KEYS: &[&str] = &["fingerprints", "fingerprints_file"];
 
 const FINGERPRINT_FORM: &str =
     "32 bytes in hex, as `openssl x509 -in CERT -noout -fingerprint -sha256` prints them";

@@ -23,10 +23,18 @@ fn check_error(dir: &tempfile::TempDir, text: &str, expected: &str) {
 #[test]
 fn servers_are_trusted_by_what_their_mode_says_and_by_nothing_else() {
     let dir = certificates();
-    let pin = format!("fingerprints = [\"{}\"]", ["AB"; 32].join(":"));
+    let hex = ["AB"; 32].join(":");
+    let pin = format!("fingerprints = [\"{hex}\"]");
+    let pins = format!("# both\nsha256 Fingerprint={hex}\n\n{}\n", "cd".repeat(32));
+    fs::write(dir.path().join("pins"), pins).unwrap();
+    fs::write(dir.path().join("empty"), "# none yet\n").unwrap();
     let cases = [
         (
             format!("tls = \"fingerprint\"\n{pin}"),
+            VerifyMode::Fingerprint,
+        ),
+        (
+            "tls = \"fingerprint\"\nfingerprints_file = \"pins\"".into(),
             VerifyMode::Fingerprint,
         ),
         ("tls = \"danger-none\"".into(), VerifyMode::DangerNone),
@@ -54,6 +62,18 @@ fn servers_are_trusted_by_what_their_mode_says_and_by_nothing_else() {
         (
             "tls = \"fingerprint\"\nfingerprints = [\"AB:CD\"]",
             "\"AB:CD\" is no fingerprint: 32 bytes in hex",
+        ),
+        (
+            "tls = \"fingerprint\"\nfingerprints_file = \"ca.pem\"",
+            "\"-----BEGIN CERTIFICATE-----\" is no fingerprint",
+        ),
+        (
+            "tls = \"fingerprint\"\nfingerprints_file = \"empty\"",
+            "empty: holds no line",
+        ),
+        (
+            "ca = \"ca.pem\"\nfingerprints_file = \"pins\"",
+            "fingerprints_file has no effect with tls = \"verify-full\"",
         ),
         (
             "tls = \"danger-none\"\nca = \"ca.pem\"",
