@@ -1,11 +1,14 @@
 """Certificates that are replaced while they are in use, and sessions that are resumed across gateways."""
 
+import os
+import re
+import socket
 import ssl
 from pathlib import Path
 
 from harness import certs, clients
 from harness.case import ONCE, Case, free_port, tcp_route
-from harness.gateway import BINARY, HANDSHAKE_FAILED, Gateway
+from harness.gateway import BINARY, HANDSHAKE_FAILED, ROOT, Gateway
 from harness.process import Process, program, run
 from harness.servers import Listener, echo
 
@@ -242,3 +245,113 @@ class TowardsServers(Case):
                         self.assertEqual(connection.recv(1), b"")
                 self.assertEqual(seen, [False, True, True])
                 gateway.stop_and_judge()
+
+
+class Guide(Case):
+    """docs/trust.md: its commands and its configurations, but for the two ports, as they are printed."""
+
+    variants = ONCE
+    needs = ("openssl",)
+    # Route: the server that it believes, and one that it does not.
+    SERVERS = {
+        "verify-full": ("db1.example", "db2.example"),
+        "common-name": ("db2.example", "gateway.example"),
+        "verify-ca": ("db2.example", "db3.example"),
+        "fingerprint": ("db3.example", "db1.example"),
+        "danger-none": ("db3.example", None),
+    }
+    REFUSALS = {"certificate_name", "certificate_unknown_issuer", "certificate_not_allowed"}
+    # Route: the client that it lets in, one that it does not, and what it says of that.
+    CLIENTS = {
+        "clients-by-authority": ("alice", "bob", "certificate_not_allowed"),
+        "clients-by-fingerprint": ("alice", "bob", "certificate_not_allowed"),
+        "revocation": ("alice", "bob", "certificate_revoked"),
+        "passphrase": (None, None, None),
+        "tickets": (None, None, None),
+    }
+
+    def setUp(self):
+        super().setUp()
+        guide = (ROOT / "docs/trust.md").read_text()
+        path = f"{BINARY.parent}:{os.environ['PATH']}"
+        for commands in re.findall(r"^```sh\n(.*?)^```", guide, re.DOTALL | re.MULTILINE):
+            done = run("sh", "-ec", commands, cwd=self.scratch, env=os.environ | {"PATH": path})
+            self.assertEqual(done.returncode, 0, f"{commands}\n{done.stderr}")
+        blocks = re.findall(r"^```toml\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+        self.configurations = {re.search(r'^name = "(.*)"$', text, re.MULTILINE)[1]: text for text in blocks}
+        self.assertEqual(len(self.configurations), len(blocks), "names are unique")
+
+    def file(self, name: str) -> Path:
+        return self.scratch / name
+
+    def printed(self, name: str, server: str) -> Gateway:
+        port = free_port()
+        gateway = Gateway(self.scratch, [tcp_route("", f"127.0.0.1:{port}")])
+        text = self.configurations[name].replace("127.0.0.1:6380", f"127.0.0.1:{port}")
+        gateway.config.write_text(text.replace("127.0.0.1:6379", server))
+        self.start(gateway)
+        self.addCleanup(gateway.stop_and_judge)
+        return gateway
+
+    def test_every_configuration_is_run_or_checked(self):
+        self.assertEqual(set(self.configurations), {"system", *self.SERVERS, *self.CLIENTS})
+        for name, text in self.configurations.items():
+            with self.subTest(name):
+                config = self.file("checked.toml")
+                config.write_text(text)
+                done = run(BINARY, "check", "--config", config)
+                self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_servers(self):
+        for name, (believed, other) in self.SERVERS.items():
+            with self.subTest(name):
+                gateway = self.printed(name, self.server(believed))
+                with clients.plain(gateway.port) as connection:
+                    self.assertEqual(clients.ask(connection, b"hello"), b"hello")
+                    connection.shutdown(socket.SHUT_WR)
+                    self.assertEqual(connection.recv(1), b"")
+                gateway.stop_and_judge()
+                if not other:
+                    continue
+                gateway = self.printed(name, self.server(other))
+                with clients.plain(gateway.port) as connection:
+                    self.assert_refused(connection)
+                    failure = gateway.failed(clients.name(connection), self.REFUSALS, HANDSHAKE_FAILED)
+                    self.assertIn(f"CN={other}", failure["reason"])
+                gateway.stop_and_judge()
+
+    def server(self, name: str) -> str:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(self.file(f"{name}.pem"), self.file(f"{name}-key.pem"))
+
+        def serve(connection):
+            echo(connection)
+            connection.unwrap()
+
+        return Listener(self, serve, tls=tls).address
+
+    def test_clients(self):
+        server = Listener(self, echo).address
+        for name, (welcome, other, why) in self.CLIENTS.items():
+            with self.subTest(name):
+                gateway = self.printed(name, server)
+                with self.connect(gateway, welcome) as connection:
+                    self.assertEqual(clients.ask(connection, b"hello"), b"hello")
+                    connection.unwrap()
+                if other:
+                    connection = self.connect(gateway, other)
+                    self.addCleanup(connection.close)
+                    self.assert_refused(connection)
+                    failure = gateway.failed(clients.name(connection), why, HANDSHAKE_FAILED)
+                    self.assertIn(f"CN={other}", failure["reason"])
+                gateway.stop_and_judge()
+
+    def connect(self, gateway: Gateway, client: str | None) -> ssl.SSLSocket:
+        made = ssl.create_default_context(cafile=str(self.file("ca.pem")))
+        if client:
+            made.load_cert_chain(self.file(f"{client}.pem"), self.file(f"{client}-key.pem"))
+        return made.wrap_socket(clients.plain(gateway.port), server_hostname="gateway.example")
+
+    def assert_refused(self, connection) -> None:
+        with self.assertRaises((ssl.SSLError, ConnectionError, EOFError)):
+            clients.ask(connection, b"hello")

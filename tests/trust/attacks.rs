@@ -167,7 +167,23 @@ fn a_leaf_that_was_made_to_look_as_if_it_were_trusted_itself() {
     // The subject of the authority, and another key.
     pki.ca("twin", "/CN=Test~CA");
     let roots = pki.roots("ca");
-    server_is(&pki, "twin", &roots, now(), Some(Fault::Unusable));
+    server_is(&pki, "twin", &roots, now(), Some(Fault::UnknownIssuer));
+}
+
+#[test]
+fn a_leaf_that_was_signed_by_itself() {
+    let Some(pki) = with_server() else { return };
+    let roots = pki.roots("ca");
+    for extensions in ["", "-addext basicConstraints=critical,CA:FALSE"] {
+        pki.key("own", EC);
+        pki.openssl(&format!(
+            "req -x509 -new -key own-key.pem -subj /CN=localhost -days 365 -out own.pem \
+             -addext subjectAltName=DNS:localhost {extensions}"
+        ));
+        server_is(&pki, "own", &roots, now(), Some(Fault::UnknownIssuer));
+        let server = server(&pki, &roots, &[]);
+        client_is(&pki, "own", &server, now(), Some(Fault::UnknownIssuer));
+    }
 }
 
 #[test]

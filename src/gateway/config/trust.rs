@@ -26,8 +26,8 @@ pub(super) fn verify(source: &LegSource, mode: VerifyMode, files: &mut Files) ->
         VerifyMode::Fingerprint => {
             source.reject_given(AUTHORITY_KEYS, &what)?;
             if !has_fingerprints(source) {
-                let text = "needs fingerprints or fingerprints_file: what `openssl x509 -in server-cert.pem -noout \
-                            -fingerprint -sha256` prints at the server";
+                let text = "needs fingerprints or fingerprints_file: what `openssl x509 -in \
+                            server-cert.pem -noout -fingerprint -sha256` prints at the server";
                 return Err(mode_error(source, word, text));
             }
             fingerprints(source, files).map(Verify::Fingerprint)

@@ -27,6 +27,7 @@ impl Refused<'_> {
             return;
         };
         let portrait = Portrait::of(der);
+        let reason = first_reason(reason, der, &portrait);
         let fault = fault(reason);
         let who = self.peer.name();
         let what = self.what(der, &portrait, reason);
@@ -99,6 +100,11 @@ impl Refused<'_> {
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 self.name_remedy(portrait)
+            }
+            CertificateError::UnknownIssuer if portrait.is_self_issued() => {
+                "pin it by its fingerprint, which `openssl x509 -in CERT -noout -fingerprint \
+                 -sha256` prints at the peer, or add it to the trusted authorities"
+                    .into()
             }
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "add the authority to the trusted ones, or let the peer send its intermediate \
@@ -183,6 +189,20 @@ fn hex(fingerprint: &[u8]) -> String {
         .map(|byte| format!("{byte:02X}"))
         .collect();
     bytes.join(":")
+}
+
+/// webpki looks at what a certificate is for before it looks for the issuer, which one that a peer
+/// made for itself does not have.
+fn first_reason<'r>(
+    reason: &'r CertificateError,
+    der: &CertificateDer<'_>,
+    portrait: &Portrait,
+) -> &'r CertificateError {
+    let is_its_own_authority = portrait.is_self_issued() && is_authority(der);
+    match fault(reason) {
+        CertificateFault::Unusable if is_its_own_authority => &CertificateError::UnknownIssuer,
+        _ => reason,
+    }
 }
 
 fn is_authority(der: &CertificateDer<'_>) -> bool {
