@@ -85,6 +85,10 @@ fn has_aes() -> bool {
     return false;
 }
 
+/// What all suites have in common, for peers that have none of them.
+pub(super) const SPOKEN: &str =
+    "ECDHE with AES-GCM or ChaCha20-Poly1305 alone, neither RSA key exchange nor CBC";
+
 const SUITES: [Suite; 9] = [
     Suite {
         iana: "TLS_AES_128_GCM_SHA256",

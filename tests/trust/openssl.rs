@@ -14,7 +14,7 @@ use sealwire::tls::{
 };
 
 use crate::kinds::KINDS;
-use crate::pki::{Pki, pki};
+use crate::pki::{FOR_LOCALHOST, Pki, pki};
 
 /// An `openssl` that ends when it is dropped.
 struct Peer {
@@ -139,6 +139,69 @@ fn a_client_of_openssl_and_we_take_each_others_certificates() {
         peer.stdout.read_line(&mut answer).unwrap();
         assert_eq!(answer, "defg\n");
     });
+}
+
+/// What databases of old are left with: RSA key exchange, and CBC.
+const OUTDATED: [&str; 3] = ["AES128-GCM-SHA256", "AES256-SHA", "ECDHE-RSA-AES128-SHA256"];
+
+fn says_what_is_spoken_here(error: &std::io::Error) {
+    let text = error.to_string();
+    for part in ["ECDHE", "AES-GCM", "neither RSA key exchange nor CBC"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_server_of_openssl_that_knows_only_what_is_outdated() {
+    for suite in OUTDATED {
+        let Some(pki) = rsa() else { return };
+        let mut peer = Peer::start(
+            &pki,
+            &format!(
+                "s_server -accept 127.0.0.1:0 -cert x.pem -key x-key.pem -tls1_2 -cipher {suite}"
+            ),
+        );
+        let address = peer.line_after("ACCEPT ");
+        let options = ClientOptions::new(Verify::Full(pki.roots("trust")));
+        let (config, clock) = (ClientConfig::new(&options).unwrap(), Clock::start());
+        let (name, mut pools) = (ServerName::try_from("localhost").unwrap(), Pools::new(8));
+        let conn = Connection::client(&config, &name, clock.now(), &mut pools).unwrap();
+        let socket = TcpStream::connect(address).unwrap();
+        let error = stream(conn, socket, clock, pools)
+            .read(&mut [0])
+            .unwrap_err();
+        says_what_is_spoken_here(&error);
+    }
+}
+
+#[test]
+fn a_client_of_openssl_that_knows_only_what_is_outdated() {
+    for suite in OUTDATED {
+        let Some(pki) = rsa() else { return };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _peer = Peer::start(
+            &pki,
+            &format!("s_client -connect {address} -tls1_2 -cipher {suite}"),
+        );
+        let options = ServerOptions::new(pki.identity("x"));
+        let (config, clock) = (ServerConfig::new(&options).unwrap(), Clock::start());
+        let (socket, _) = listener.accept().unwrap();
+        let conn = Connection::server(&config, clock.now());
+        let error = stream(conn, socket, clock, Pools::new(8))
+            .read(&mut [0])
+            .unwrap_err();
+        says_what_is_spoken_here(&error);
+    }
+}
+
+/// A server with an RSA key, which is what the outdated suites need.
+fn rsa() -> Option<Pki> {
+    let pki = pki()?;
+    pki.ca("trust", "/CN=Test~CA");
+    pki.key("x", "RSA");
+    pki.sign("x", "/CN=localhost", "trust", FOR_LOCALHOST);
+    Some(pki)
 }
 
 /// The file that has the leaf in front, as OpenSSL wants it.
