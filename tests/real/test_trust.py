@@ -86,9 +86,11 @@ class Replaced(Case):
     def test_a_client_that_was_revoked(self):
         """It may not resume the session that it has, either."""
         own, alice = certs.server(), certs.client("alice")
-        crl = self.scratch / "crl.pem"
+        crl, other = self.scratch / "crl.pem", self.scratch / "other-crl.pem"
         self.put(crl, certs.revocation_list())
-        client = {"tls": "required", "cert": own.cert, "key": own.key, "ca": certs.authority().cert, "crl": crl}
+        self.put(other, certs.revocation_list(issuer="other"))
+        client = {"tls": "required", "cert": own.cert, "key": own.key, "ca": certs.authority().cert}
+        client["crl"] = [str(other), str(crl)]
         gateway = self.gateway(tcp_route(Listener(self, echo).address, client=client | {"crl_required": True}))
         made = clients.context(identity=alice)
         with clients.tls(gateway.port, made) as connection:

@@ -97,10 +97,20 @@ impl Files {
             .map_err(|error| ca.place.error(error))
     }
 
-    pub(super) fn crls(&mut self, crl: &Given<String>) -> Result<Arc<Crls>> {
-        let path = self.load(crl)?;
-        Crls::from_pem(&[self.pem(&path, &path.display().to_string())])
-            .map_err(|error| crl.place.error(error))
+    pub(super) fn crls(
+        &mut self,
+        first: &Given<String>,
+        more: &[Given<String>],
+    ) -> Result<Arc<Crls>> {
+        let given = std::iter::once(first).chain(more);
+        let paths: Vec<_> = given.map(|file| self.load(file)).collect::<Result<_>>()?;
+        let names: Vec<_> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let files = paths.iter().zip(&names);
+        let files: Vec<_> = files.map(|(path, name)| self.pem(path, name)).collect();
+        Crls::from_pem(&files).map_err(|error| first.place.error(error))
     }
 
     pub(super) fn ticket_keys(&mut self, tickets: &Given<String>) -> Result<Arc<TicketKeys>> {

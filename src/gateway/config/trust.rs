@@ -115,14 +115,14 @@ fn roots_of_server(source: &LegSource, word: &str, files: &mut Files) -> Result<
 }
 
 fn with_crls(roots: Arc<Roots>, source: &LegSource, files: &mut Files) -> Result<Arc<Roots>> {
-    match (&source.crl, &source.crl_required) {
-        (None, None) => Ok(roots),
-        (None, Some(required)) => Err(required
+    match (source.crl.as_slice(), &source.crl_required) {
+        ([], None) => Ok(roots),
+        ([], Some(required)) => Err(required
             .place
             .error("crl_required needs crl, the revocation lists")),
-        (Some(crl), required) => {
+        ([first, more @ ..], required) => {
             let is_required = required.as_ref().is_some_and(|given| given.value);
-            Ok(roots.with_crls(files.crls(crl)?, is_required))
+            Ok(roots.with_crls(files.crls(first, more)?, is_required))
         }
     }
 }

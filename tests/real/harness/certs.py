@@ -86,17 +86,17 @@ def expiring_server(days: float) -> Identity:
     return _issue("localhost", authority(), names=["localhost", "127.0.0.1"], days=(-1, days))
 
 
-def revocation_list(*revoked: Identity) -> bytes:
+def revocation_list(*revoked: Identity, issuer: str = "test") -> bytes:
     """What the authority says that it revoked, in PEM."""
-    issuer, now = authority(), datetime.datetime.utcnow()
-    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject)
+    signer, now = authority(issuer), datetime.datetime.utcnow()
+    builder = x509.CertificateRevocationListBuilder().issuer_name(signer.certificate.subject)
     builder = builder.last_update(now - _DAY).next_update(now + 30 * _DAY)
     for identity in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(identity.serial).revocation_date(now - _DAY)
         builder = builder.add_revoked_certificate(entry.build())
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.certificate.public_key())
     builder = builder.add_extension(identifier, critical=False).add_extension(x509.CRLNumber(1), critical=False)
-    return builder.sign(issuer.private_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return builder.sign(signer.private_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 @cache

@@ -91,6 +91,10 @@ fn servers_are_trusted_by_what_their_mode_says_and_by_nothing_else() {
             "ca = \"ca.pem\"\ncrl = \"ca.pem\"",
             "ca.pem: holds no revocation list (-----BEGIN X509 CRL-----)",
         ),
+        (
+            "ca = \"ca.pem\"\ncrl = [\"ca.pem\", \"missing.pem\"]",
+            "missing.pem: No such file",
+        ),
     ];
     for (keys, expected) in wrong {
         check_error(&dir, &to_server(keys), expected);
