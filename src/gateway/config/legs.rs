@@ -66,6 +66,7 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
     };
     Ok(ClientSide {
         tls,
+        conditions: trust::conditions(source),
         socket: socket_options(source),
     })
 }
@@ -90,6 +91,7 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
     Ok(ServerSide {
         address,
         tls,
+        conditions: trust::conditions(source),
         socket: socket_options(source),
     })
 }

@@ -77,6 +77,8 @@ pub(crate) enum Protocol {
 pub(crate) struct ClientSide {
     /// Who ends the client's TLS.
     pub(crate) tls: ClientTls,
+    /// What else decides whom it believes, one sentence each, for a report.
+    pub(crate) conditions: Vec<String>,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }
@@ -121,6 +123,8 @@ pub(crate) struct ServerSide {
     pub(crate) address: ServerAddress,
     /// Whether the gateway speaks TLS to it.
     pub(crate) tls: ServerTls,
+    /// What else decides whom it believes, one sentence each, for a report.
+    pub(crate) conditions: Vec<String>,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }

@@ -100,6 +100,38 @@ pub(super) fn fingerprints(source: &LegSource, files: &mut Files) -> Result<Vec<
     written.iter().map(read).collect()
 }
 
+/// What is asked beyond the mode, in words.
+pub(super) fn conditions(source: &LegSource) -> Vec<String> {
+    let is_set = |given: &Option<Given<bool>>| given.as_ref().is_some_and(|given| given.value);
+    let list = |given: &[Given<String>]| {
+        let values: Vec<_> = given.iter().map(|given| given.value.as_str()).collect();
+        values.join(", ")
+    };
+    let mut conditions = Vec::new();
+    if !source.allowed_clients.is_empty() {
+        let clients = list(&source.allowed_clients);
+        conditions.push(format!("of those with a good certificate only {clients}"));
+    }
+    if is_set(&source.allow_cn_name) {
+        conditions.push("the common name counts where there is no DNS name".into());
+    }
+    if !source.crl.is_empty() {
+        let without_list = match is_set(&source.crl_required) {
+            true => "refused",
+            false => "not revoked",
+        };
+        let lists = list(&source.crl);
+        conditions.push(format!(
+            "revoked is what {lists} says; without a list a certificate is {without_list}"
+        ));
+    }
+    if let Some(keys) = &source.tickets {
+        let keys = &keys.value;
+        conditions.push(format!("sessions are resumed wherever {keys} is the same"));
+    }
+    conditions
+}
+
 /// Revocation lists need an authority.
 pub(super) fn check_unused_crl(source: &LegSource, what: &str) -> Result<()> {
     source.reject_given(&["crl", "crl_required"], what)

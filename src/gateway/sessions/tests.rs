@@ -154,11 +154,13 @@ fn route(address: ServerAddress) -> Route {
         connections_max: 0,
         client: ClientSide {
             tls: ClientTls::Off,
+            conditions: Vec::new(),
             socket: SocketOptions::default(),
         },
         server: ServerSide {
             address,
             tls: ServerTls::Off,
+            conditions: Vec::new(),
             socket: SocketOptions::default(),
         },
     }
