@@ -11,8 +11,8 @@ use sealwire::buf::{Buf, Pools};
 use sealwire::conn::{Connection, Data};
 use sealwire::time::{Monotonic, Now};
 use sealwire::tls::{
-    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
-    ServerName, ServerOptions, Verify, Version,
+    ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig, ServerName,
+    ServerOptions, Verify, Version,
 };
 
 const RECORD_LENS: [usize; 4] = [200, 1_024, 4_096, 16_384];
@@ -175,21 +175,18 @@ fn configs(records: RecordPath) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let suites = vec!["TLS_AES_128_GCM_SHA256".to_owned()];
     let handshake_timeout = Duration::from_secs(10);
     let server = ServerOptions {
-        identity: Identity::from_pem(chain, key).expect("identity"),
-        client_auth: ClientAuth::None,
         min_version: Version::Tls13,
         suites: suites.clone(),
         records,
         handshake_timeout,
+        ..ServerOptions::new(Identity::from_pem(chain, key).expect("identity"))
     };
     let client = ClientOptions {
-        verify: Verify::Full(Roots::from_pem(&[chain]).expect("roots")),
-        identity: None,
         min_version: Version::Tls13,
         suites,
-        resumes: true,
         records,
         handshake_timeout,
+        ..ClientOptions::new(Verify::Full(Roots::from_pem(&[chain]).expect("roots")))
     };
     let server = ServerConfig::new(&server).expect("server configuration");
     (

@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use sealwire::conn::Connection;
 use sealwire::engine::{Address, Engine, EngineOptions, Event, ListenOptions, SocketOptions};
-use sealwire::tls::{
-    ClientConfig, ClientOptions, Pem, RecordPath, Roots, ServerName, Verify, Version,
-};
+use sealwire::tls::{ClientConfig, ClientOptions, Pem, Roots, ServerName, Verify, Version};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -79,16 +77,12 @@ fn measure(dir: &Path, backend: &str, connections: usize, upstream: SocketAddr) 
 fn drive(dir: &Path, gateway: SocketAddr, connections: usize) -> Result<()> {
     let ca = std::fs::read(dir.join("ca.pem"))?;
     let config = ClientConfig::new(&ClientOptions {
-        verify: Verify::Full(Roots::from_pem(&[Pem {
+        min_version: Version::Tls13,
+        handshake_timeout: Duration::from_secs(60),
+        ..ClientOptions::new(Verify::Full(Roots::from_pem(&[Pem {
             name: "ca.pem",
             text: &ca,
-        }])?),
-        identity: None,
-        min_version: Version::Tls13,
-        suites: Vec::new(),
-        resumes: true,
-        records: RecordPath::default(),
-        handshake_timeout: Duration::from_secs(60),
+        }])?))
     })?;
     let name = ServerName::try_from("localhost")?;
     let (mut engine, mut events) = (Engine::new(&EngineOptions::default())?, Vec::new());

@@ -68,8 +68,10 @@ pub enum CertificateFault {
     Name,
     /// No trusted certificate authority issued it.
     UnknownIssuer,
-    /// Its issuer revoked it.
+    /// Its issuer revoked it, or may have done so and cannot be asked.
     Revoked,
+    /// It is good, and not among those that may connect here.
+    NotAllowed,
     /// The peer had to present one and did not.
     Missing,
     /// It cannot be used here: purpose, version, algorithm, encoding or signature.
@@ -172,6 +174,7 @@ impl CertificateFault {
             Self::Name => "certificate_name",
             Self::UnknownIssuer => "certificate_unknown_issuer",
             Self::Revoked => "certificate_revoked",
+            Self::NotAllowed => "certificate_not_allowed",
             Self::Missing => "certificate_missing",
             Self::Unusable => "certificate_unusable",
         }

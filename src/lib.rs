@@ -30,26 +30,16 @@
 //!
 //! ```no_run
 //! use std::io::{Read, Write};
-//! use std::time::Duration;
 //!
 //! use sealwire::buf::Pools;
 //! use sealwire::conn::Connection;
 //! use sealwire::engine::Clock;
 //! use sealwire::stream::Stream;
-//! use sealwire::tls::{
-//!     ClientConfig, ClientOptions, Pem, RecordPath, Roots, ServerName, Verify, Version,
-//! };
+//! use sealwire::tls::{ClientConfig, ClientOptions, Pem, Roots, ServerName, Verify};
 //!
 //! let ca = std::fs::read("ca.pem")?;
-//! let config = ClientConfig::new(&ClientOptions {
-//!     verify: Verify::Full(Roots::from_pem(&[Pem { name: "ca.pem", text: &ca }])?),
-//!     identity: None,
-//!     min_version: Version::Tls12,
-//!     suites: Vec::new(),
-//!     resumes: true,
-//!     records: RecordPath::default(),
-//!     handshake_timeout: Duration::from_secs(10),
-//! })?;
+//! let roots = Roots::from_pem(&[Pem { name: "ca.pem", text: &ca }])?;
+//! let config = ClientConfig::new(&ClientOptions::new(Verify::Full(roots)))?;
 //!
 //! let (clock, mut pools) = (Clock::start(), Pools::new(4));
 //! let name = ServerName::try_from("localhost")?;

@@ -84,6 +84,20 @@ pub const ACCEPT_RETRY_MS: u64 = 1_000;
 /// connections asks for. A cycle that asks for more makes more calls.
 pub const BACKEND_QUEUE_LEN: u32 = 1_024;
 
+/// Chains that one verifier remembers as good: more peers than a database has applications, and 100
+/// KB.
+pub const VERIFIED_CHAINS_MAX: usize = 1_024;
+
+/// Servers whose TLS sessions a client configuration keeps for resumption: its server, by each of
+/// its names.
+pub const CLIENT_SESSIONS_MAX: usize = 256;
+
+/// How long a session may be resumed by default, in seconds: what OpenSSL has.
+pub const TICKET_LIFETIME_S: u32 = 7_200;
+
+/// How far the clocks of two gateways that share ticket keys may differ, in seconds.
+pub const TICKET_SKEW_S: u64 = 60;
+
 /// Login packet of a MySQL client, in bytes: 64 KiB of attributes, which is what servers take, and
 /// the longest names and answers many times over.
 pub const LOGIN_PACKET_LEN_MAX: usize = 1024 * 1024;

@@ -261,10 +261,9 @@ const INPUT_LEN: usize = 64 * 1024;
 mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
-    use crate::tls::{ClientAuth, Identity, Pem, RecordPath, ServerOptions, Version};
+    use crate::tls::{Identity, Pem, RecordPath, ServerOptions};
 
     #[test]
     fn bytes_pass_and_the_end_is_seen() {
@@ -299,13 +298,10 @@ mod tests {
             name: "test.pem",
             text,
         };
+        let identity = Identity::from_pem(pem(chain.as_bytes()), pem(key.as_bytes())).unwrap();
         let options = ServerOptions {
-            identity: Identity::from_pem(pem(chain.as_bytes()), pem(key.as_bytes())).unwrap(),
-            client_auth: ClientAuth::None,
-            min_version: Version::Tls12,
-            suites: Vec::new(),
             records: RecordPath::InPlace,
-            handshake_timeout: Duration::from_secs(10),
+            ..ServerOptions::new(identity)
         };
         ServerConfig::new(&options).unwrap()
     }

@@ -10,14 +10,18 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 
+use super::tickets::Tickets;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::machine::wall_s;
 
-/// Certificates for development
+/// Certificates for development, and keys of session tickets
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Example:\n  sealwire cert init certs")]
+#[command(
+    after_help = "Example:\n  sealwire cert init certs\n  sealwire cert tickets tickets.keys"
+)]
 pub(super) enum Cert {
     Init(Init),
+    Tickets(Tickets),
 }
 
 /// Make a development authority with a server and a client certificate
@@ -38,6 +42,7 @@ impl Cert {
     pub(super) fn run(self) -> Result<()> {
         match self {
             Self::Init(init) => init.run(),
+            Self::Tickets(tickets) => tickets.run(),
         }
     }
 }

@@ -39,12 +39,14 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
             writeln!(out, "  listens on {address}")?;
         }
         writeln!(out, "  clients: {}", client_words(&route.client.tls))?;
+        write_conditions(out, &route.client.conditions)?;
         let address = &route.server.address;
         writeln!(
             out,
             "  server {address}: {}",
             server_words(&route.server.tls)
         )?;
+        write_conditions(out, &route.server.conditions)?;
         if let ServerAddress::Named(name) = address {
             writeln!(out, "  resolves {} at run time", name.host)?;
         }
@@ -71,6 +73,12 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
     writeln!(out, "configuration is good: {} route(s)", plan.routes.len())
 }
 
+fn write_conditions(out: &mut impl Write, conditions: &[String]) -> io::Result<()> {
+    conditions
+        .iter()
+        .try_for_each(|condition| writeln!(out, "    {condition}"))
+}
+
 fn client_words(tls: &ClientTls) -> &'static str {
     match tls {
         ClientTls::Off => "no TLS: bytes are taken as they come",
@@ -84,6 +92,9 @@ fn client_words(tls: &ClientTls) -> &'static str {
                 "TLS is required and ends here; a client certificate is checked if there is one"
             }
             ClientCert::Required => "TLS is required and ends here; so is a client certificate",
+            ClientCert::Pinned => {
+                "TLS is required and ends here; so is one of the pinned client certificates"
+            }
         },
     }
 }
@@ -99,6 +110,12 @@ fn server_words(tls: &ServerTls) -> String {
             VerifyMode::Ca => "TLS; its certificate must come from a trusted authority, its name \
                                is not checked"
                 .into(),
+            VerifyMode::Fingerprint => {
+                "TLS; its certificate must be one of those that are pinned".into()
+            }
+            VerifyMode::DangerNone => {
+                "TLS; DANGER: its certificate is not checked, anybody can pose as it".into()
+            }
             VerifyMode::DangerPreferred => {
                 "TLS if its greeting offers that; its certificate is not checked".into()
             }
@@ -228,6 +245,8 @@ mod tests {
         Init::new(dir.path().join("certs")).run().unwrap();
         let config = dir.path().join("gateway.toml");
         fs::write(&config, REENCRYPTING).unwrap();
+        let keys: Vec<u8> = (1..=3).flat_map(|key| [key; 48]).collect();
+        fs::write(dir.path().join("tickets.keys"), keys).unwrap();
         let plan = config::load(&config).unwrap();
         let expiry_s = plan.routes[0].identities().next().unwrap().1.not_after_s();
         let mut out = Vec::new();
@@ -236,9 +255,12 @@ mod tests {
         let expected = format!(
             "route \"db\" (tcp)\n  \
              listens on 127.0.0.1:1\n  \
-             clients: TLS is required and ends here; so is a client certificate\n  \
+             clients: TLS is required and ends here; so is a client certificate\n    \
+             of those with a good certificate only cn:alice, san:app.example\n    \
+             sessions are resumed wherever tickets.keys is the same\n  \
              server db.example:2: TLS; its certificate must come from a trusted authority and be \
-             for db.example\n  \
+             for db.example\n    \
+             the common name counts where there is no DNS name\n  \
              resolves db.example at run time\n  \
              at most 7 connections, never closed for being idle; connect within 250 ms, handshake \
              within 10 s\n  \
@@ -306,9 +328,12 @@ max_connections = 7
 cert = "certs/server-cert.pem"
 key = "certs/server-key.pem"
 ca = "certs/ca.pem"
+allowed_clients = ["cn:alice", "san:app.example"]
+tickets = "tickets.keys"
 [route.server]
 address = "db.example:2"
 ca = "certs/ca.pem"
+allow_cn_name = true
 "#;
 
     #[test]

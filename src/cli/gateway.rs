@@ -66,9 +66,13 @@ struct RouteFlags {
     client_cert: Option<String>,
     /// TLS towards the server [default: verify-full]
     #[arg(long, value_name = "MODE",
-        value_parser = words(&["off", "danger-preferred", "verify-ca", "verify-full"]))]
+        value_parser = words(&["off", "danger-preferred", "verify-ca", "verify-full",
+            "fingerprint", "danger-none"]))]
     server_tls: Option<String>,
-    /// Authorities of the server's certificate
+    /// SHA-256 of the server's certificate, for fingerprint; may be repeated
+    #[arg(long, value_name = "HEX")]
+    server_fingerprint: Vec<String>,
+    /// Authorities of the server's certificate, or "system"
     #[arg(long, value_name = "FILE")]
     server_ca: Option<String>,
     /// Name in the server's certificate [default: the host of --upstream]
@@ -103,7 +107,7 @@ impl Gateway {
     fn load(&self) -> Result<Arc<Plan>> {
         match &self.config {
             Some(path) => config::load(path),
-            None => config::assemble(&self.route.source()),
+            None => config::assemble(self.route.source()),
         }
     }
 }
@@ -136,6 +140,11 @@ impl RouteFlags {
                     address: given("--upstream", &self.upstream),
                     tls: given("--server-tls", &self.server_tls),
                     ca: given("--server-ca", &self.server_ca),
+                    fingerprints: self
+                        .server_fingerprint
+                        .iter()
+                        .map(|hex| Given::flag("--server-fingerprint", hex.clone()))
+                        .collect(),
                     server_name: given("--server-name", &self.server_name),
                     ..LegSource::empty(Place::Flag("--server-tls"))
                 },
@@ -151,7 +160,8 @@ fn words(words: &'static [&'static str]) -> PossibleValuesParser {
 }
 
 const EXAMPLE: &str = "\
-SIGHUP reads the configuration and its certificates again, SIGTERM drains, a second one ends.
+SIGHUP reads the configuration and its certificates again; certificates that were replaced are read
+by themselves. SIGTERM drains, a second one ends.
 
 Example: TLS in front of a plain server
   sealwire cert init certs

@@ -4,6 +4,7 @@ mod cert;
 mod check;
 mod demo;
 mod gateway;
+mod tickets;
 
 use clap::{Parser, Subcommand};
 

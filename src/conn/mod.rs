@@ -503,7 +503,7 @@ impl Connection {
             Layer::Handshaking(handshake) => {
                 handshake.advance(now, record, &mut self.out, &mut pools.send)?;
                 if handshake.is_done() {
-                    self.establish(pools)?;
+                    self.establish(now, pools)?;
                 }
                 Ok(RecordOpened::Nothing)
             }
@@ -513,12 +513,12 @@ impl Connection {
         }
     }
 
-    fn establish(&mut self, pools: &mut Pools) -> Result<()> {
+    fn establish(&mut self, now: Now, pools: &mut Pools) -> Result<()> {
         let Layer::Handshaking(handshake) = std::mem::replace(&mut self.layer, Layer::Failed)
         else {
             return Err(failed_before());
         };
-        let (facts, records) = handshake.finish()?;
+        let (facts, records) = handshake.finish(now)?;
         self.layer = self.layer_behind(&facts, records)?;
         self.facts = Some(Arc::new(facts));
         self.deadline = None;

@@ -4,7 +4,6 @@ mod negotiation;
 mod upgrade;
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use super::{ConnEvent, Connection, Data};
 use crate::buf::Pools;
@@ -79,24 +78,15 @@ fn identity((chain, key): &(String, String)) -> Arc<Identity> {
 
 fn server_options(records: RecordPath) -> ServerOptions {
     ServerOptions {
-        identity: identity(&PKI.server),
-        client_auth: ClientAuth::None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
         records,
-        handshake_timeout: Duration::from_secs(10),
+        ..ServerOptions::new(identity(&PKI.server))
     }
 }
 
 fn client_options(records: RecordPath) -> ClientOptions {
     ClientOptions {
-        verify: Verify::Full(roots()),
-        identity: None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
-        resumes: true,
         records,
-        handshake_timeout: Duration::from_secs(10),
+        ..ClientOptions::new(Verify::Full(roots()))
     }
 }
 

@@ -14,6 +14,7 @@ mod service;
 mod session;
 mod sessions;
 mod supervisor;
+mod watch;
 mod worker;
 
 pub(crate) use supervisor::run;

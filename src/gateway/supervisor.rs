@@ -7,12 +7,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
-use super::config::Plan;
+use super::config::{self, Plan};
 use super::counters::Gauges;
 use super::log::{Log, escape};
 use super::machine;
 use super::resolver::{Resolver, system_lookup};
 use super::service::Service;
+use super::watch::Watch;
 use super::worker::{Bound, Mailbox, Message, Worker};
 use crate::engine::{Address, Counters, Engine, EngineOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -60,11 +61,23 @@ struct Supervisor {
     fallback_reason: Option<String>,
     descriptors: usize,
     service: Option<Arc<Service>>,
+    /// The files of the plan in service.
+    watch: Watch,
+    /// When certificates are next looked at for their expiry.
+    next_expiry_check: Instant,
+    reloads: Reloads,
     bound: Bound,
     gauges: Gauges,
     running: usize,
     drain: Drain,
     counters: Counters,
+}
+
+/// How many reloads there were, whatever brought them about.
+#[derive(Default)]
+struct Reloads {
+    good: u64,
+    failed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,6 +100,9 @@ impl Supervisor {
             fallback_reason: None,
             descriptors: machine::raise_descriptor_limit(),
             service: None,
+            watch: Watch::new(&[], Instant::now()),
+            next_expiry_check: Instant::now(),
+            reloads: Reloads::default(),
             bound: Bound::new(),
             gauges: Gauges::default(),
             running: workers,
@@ -152,8 +168,8 @@ impl Supervisor {
             .prepare(&service)
             .inspect_err(|_| self.tell(|| Message::Rollback))?;
         self.tell(|| Message::Commit);
-        warn_of_expiry(&service.plan);
         warn_of_dangers(&service.plan);
+        self.watch = Watch::new(&service.plan.files, Instant::now());
         let is_new = |address: &Address| !self.bound.contains_key(address);
         for state in &service.routes {
             let route = &*state.route.name;
@@ -169,6 +185,7 @@ impl Supervisor {
         self.bound = bound;
         self.bound.retain(|address, _| listens(address));
         self.service = Some(service);
+        self.check_expiry();
         Ok(())
     }
 
@@ -222,12 +239,16 @@ impl Supervisor {
     ) -> Result<()> {
         while self.running > 0 {
             match inbox.recv_timeout(self.wait_max()) {
-                Ok(Notice::Signal(SIGHUP)) => self.reload(load),
+                Ok(Notice::Signal(SIGHUP)) => self.reload("SIGHUP", load),
                 Ok(Notice::Signal(_)) => self.end(),
                 Ok(Notice::Ended(outcome)) => self.ended(outcome)?,
                 Ok(Notice::Started(_)) | Err(_) => {}
             }
             log.report_dropped();
+            self.reread_changed_files();
+            if Instant::now() >= self.next_expiry_check {
+                self.check_expiry();
+            }
             self.end_overdue_drain();
         }
         Ok(())
@@ -240,9 +261,20 @@ impl Supervisor {
         }
     }
 
-    fn reload(&mut self, load: &dyn Fn() -> Result<Arc<Plan>>) {
+    /// Takes up files that were replaced, unless the gateway is about to end.
+    fn reread_changed_files(&mut self) {
+        if self.drain != Drain::Not || !self.watch.is_due(Instant::now()) {
+            return;
+        }
+        if let Some(service) = self.service.clone() {
+            self.reload("files", &|| config::reread(&service.plan));
+        }
+    }
+
+    fn reload(&mut self, trigger: &str, load: &dyn Fn() -> Result<Arc<Plan>>) {
         if self.drain != Drain::Not {
-            return tracing::warn!(reason = "the gateway is draining", "reload failed");
+            let reason = "the gateway is draining";
+            return tracing::warn!(trigger, reason, "reload failed");
         }
         let before = self.service.clone();
         match load().and_then(|plan| self.put_into_service(plan)) {
@@ -250,12 +282,22 @@ impl Supervisor {
                 if let (Some(before), Some(after)) = (before, &self.service) {
                     warn_of_restart(&before.plan, &after.plan);
                 }
-                tracing::info!("reloaded");
+                self.reloads.good += 1;
+                tracing::info!(trigger, "reloaded");
             }
             Err(error) => {
+                self.reloads.failed += 1;
                 let class = error.kind().class();
-                tracing::error!(%class, reason = escape(&error), "reload failed");
+                let count = self.reloads.failed;
+                tracing::error!(%class, trigger, reason = escape(&error), count, "reload failed");
             }
+        }
+    }
+
+    fn check_expiry(&mut self) {
+        self.next_expiry_check = Instant::now() + Duration::from_secs(DAY_S);
+        if let Some(service) = &self.service {
+            warn_of_expiry(&service.plan);
         }
     }
 
@@ -328,6 +370,8 @@ impl Supervisor {
             enters_per_record,
             "engine totals"
         );
+        let Reloads { good, failed } = self.reloads;
+        tracing::info!(good, failed, "reload totals");
         tracing::info!("stopped");
     }
 }
@@ -465,8 +509,8 @@ fn interrupted() -> Error {
 /// How often lost log lines are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Time before the expiry of a certificate from which on every start and reload warns: two working
-/// weeks.
-const EXPIRY_WARNING_S: u64 = 14 * DAY_S;
+/// Time before the expiry of a certificate from which on every start, every reload and every day
+/// warns: a third of the life of those that are renewed by themselves.
+const EXPIRY_WARNING_S: u64 = 30 * DAY_S;
 
 const DAY_S: u64 = 86_400;

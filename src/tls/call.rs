@@ -25,6 +25,11 @@ pub(super) fn begin(now: Now) {
     SERVER_NAME.set(None);
 }
 
+/// The time of this call, in seconds since 1970-01-01 UTC.
+pub(super) fn wall_s() -> u64 {
+    WALL_S.get()
+}
+
 /// Notes why a handshake is going to be refused, in words that rustls' own error has no room for.
 pub(super) fn refuse(error: Error) {
     REFUSAL.set(Some(error));
@@ -51,8 +56,6 @@ pub(super) struct CallTime;
 
 impl TimeProvider for CallTime {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(
-            WALL_S.get(),
-        )))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(wall_s())))
     }
 }

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
@@ -9,11 +8,15 @@ use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::call::{self, CallTime};
-use super::identity::{Identity, Roots};
+use super::certificate::{Certificate, Fingerprint};
+use super::identity::Identity;
 use super::record::Protocol;
+use super::resume::{RouteTickets, Tickets};
+use super::roots::Roots;
 use super::suites;
-use super::verify::{ClientVerifier, DangerAnyServer, ServerVerifier};
+use super::verify::{AllowedClients, ClientVerifier, Names, ServerVerifier};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{CLIENT_SESSIONS_MAX, HANDSHAKE_TIMEOUT_MS};
 
 /// What a server is made of.
 #[derive(Clone, Debug)]
@@ -30,6 +33,11 @@ pub struct ServerOptions {
     pub records: RecordPath,
     /// From the connection being made to the end of the handshake.
     pub handshake_timeout: Duration,
+    /// The clients that may connect, of those whose certificate is good; empty: all of them. With
+    /// [`ClientAuth::Optional`] a client without a certificate may still connect.
+    pub allowed_clients: Vec<ClientIdentity>,
+    /// How sessions are resumed; `None`: from the memory of this configuration alone.
+    pub tickets: Option<Tickets>,
 }
 
 /// What a client is made of.
@@ -44,13 +52,13 @@ pub struct ClientOptions {
     /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all
     /// safe ones.
     pub suites: Vec<String>,
-    /// Whether a session with the same server is resumed. False where the server may hand out
-    /// tickets and then end the handshake of whoever comes back with one, as OceanBase's does.
-    pub resumes: bool,
     /// The record path.
     pub records: RecordPath,
     /// From the connection being made to the end of the handshake.
     pub handshake_timeout: Duration,
+    /// [`Verify::Full`] looks for the name in the certificate's common name too, where it has no
+    /// DNS name.
+    pub allow_cn_name: bool,
 }
 
 /// Whether clients present certificates.
@@ -63,6 +71,20 @@ pub enum ClientAuth {
     Optional(Arc<Roots>),
     /// A good one must be presented.
     Required(Arc<Roots>),
+    /// One of these must be presented, by SHA-256. Nothing else about it counts, dates included.
+    Fingerprint(Vec<Fingerprint>),
+}
+
+/// A client by what its certificate says. Only exact equality counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientIdentity {
+    /// The subject's common name, the only one it has.
+    CommonName(String),
+    /// One of the alternative names: DNS, IP, mail or URI, as written.
+    AltName(String),
+    /// SHA-256 over the certificate.
+    Fingerprint(Fingerprint),
 }
 
 /// How a client judges the server's certificate.
@@ -73,6 +95,9 @@ pub enum Verify {
     Full(Arc<Roots>),
     /// A trusted authority issued it and it is in date; its name is not looked at.
     Ca(Arc<Roots>),
+    /// It is one of these, by SHA-256. Nothing else about it counts, dates included (RFC 7671
+    /// section 5.1).
+    Fingerprint(Vec<Fingerprint>),
     /// Not at all: whoever answers is believed to be the server.
     DangerNone,
 }
@@ -101,6 +126,7 @@ pub enum RecordPath {
 #[derive(Debug)]
 pub struct ServerConfig {
     rustls: Arc<rustls::ServerConfig>,
+    verifier: Option<Arc<ClientVerifier>>,
     records: RecordPath,
     handshake_timeout: Duration,
 }
@@ -109,6 +135,7 @@ pub struct ServerConfig {
 #[derive(Debug)]
 pub struct ClientConfig {
     rustls: Arc<rustls::ClientConfig>,
+    verifier: Arc<ServerVerifier>,
     records: RecordPath,
     handshake_timeout: Duration,
 }
@@ -117,10 +144,12 @@ impl ServerConfig {
     /// Checks the options and prepares what connections share.
     pub fn new(options: &ServerOptions) -> Result<Arc<Self>> {
         let provider = provider(&options.suites, options.min_version)?;
-        let verifier: Arc<dyn ClientCertVerifier> = match &options.client_auth {
-            ClientAuth::None => Arc::new(NoClientAuth),
-            ClientAuth::Optional(roots) => Arc::new(ClientVerifier::new(roots, false, &provider)?),
-            ClientAuth::Required(roots) => Arc::new(ClientVerifier::new(roots, true, &provider)?),
+        let verifier = options
+            .client_auth
+            .verifier(&options.allowed_clients, &provider)?;
+        let for_rustls: Arc<dyn ClientCertVerifier> = match &verifier {
+            Some(verifier) => Arc::clone(verifier) as _,
+            None => Arc::new(NoClientAuth),
         };
         let resolver = OneIdentity {
             identity: Arc::clone(&options.identity),
@@ -128,11 +157,16 @@ impl ServerConfig {
         let mut rustls = rustls::ServerConfig::builder_with_details(provider, Arc::new(CallTime))
             .with_protocol_versions(options.min_version.and_later())
             .map_err(unusable)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(for_rustls)
             .with_cert_resolver(Arc::new(resolver));
+        if let Some(tickets) = &options.tickets {
+            let client_trust = options.client_auth.digest();
+            rustls.ticketer = Arc::new(RouteTickets::new(tickets, &client_trust)?);
+        }
         rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
+            verifier,
             records: options.records,
             handshake_timeout: options.handshake_timeout,
         }))
@@ -147,6 +181,10 @@ impl ServerConfig {
         &self.rustls
     }
 
+    pub(super) fn verifier(&self) -> Option<&Arc<ClientVerifier>> {
+        self.verifier.as_ref()
+    }
+
     pub(super) fn records(&self) -> RecordPath {
         self.records
     }
@@ -156,12 +194,12 @@ impl ClientConfig {
     /// Checks the options and prepares what connections share.
     pub fn new(options: &ClientOptions) -> Result<Arc<Self>> {
         let provider = provider(&options.suites, options.min_version)?;
-        let verifier = options.verify.verifier(&provider)?;
+        let verifier = Arc::new(options.verify.verifier(options.allow_cn_name, &provider)?);
         let builder = rustls::ClientConfig::builder_with_details(provider, Arc::new(CallTime))
             .with_protocol_versions(options.min_version.and_later())
             .map_err(unusable)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
         let mut rustls = match &options.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -171,12 +209,11 @@ impl ClientConfig {
                 builder.with_client_cert_resolver(Arc::new(resolver))
             }
         };
-        if !options.resumes {
-            rustls.resumption = Resumption::disabled();
-        }
+        rustls.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
         rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
+            verifier,
             records: options.records,
             handshake_timeout: options.handshake_timeout,
         }))
@@ -188,6 +225,7 @@ impl ClientConfig {
         rustls.resumption = Resumption::disabled();
         Arc::new(Self {
             rustls: Arc::new(rustls),
+            verifier: Arc::clone(&self.verifier),
             records: self.records,
             handshake_timeout: self.handshake_timeout,
         })
@@ -202,18 +240,106 @@ impl ClientConfig {
         &self.rustls
     }
 
+    pub(super) fn verifier(&self) -> &Arc<ServerVerifier> {
+        &self.verifier
+    }
+
     pub(super) fn records(&self) -> RecordPath {
         self.records
     }
 }
 
+impl ServerOptions {
+    /// A server that asks for no client certificates, with the defaults.
+    pub fn new(identity: Arc<Identity>) -> Self {
+        Self {
+            identity,
+            client_auth: ClientAuth::None,
+            min_version: Version::Tls12,
+            suites: Vec::new(),
+            records: RecordPath::default(),
+            handshake_timeout: Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
+            allowed_clients: Vec::new(),
+            tickets: None,
+        }
+    }
+}
+
+impl ClientOptions {
+    /// A client without a certificate of its own, with the defaults.
+    pub fn new(verify: Verify) -> Self {
+        Self {
+            verify,
+            identity: None,
+            min_version: Version::Tls12,
+            suites: Vec::new(),
+            records: RecordPath::default(),
+            handshake_timeout: Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
+            allow_cn_name: false,
+        }
+    }
+}
+
+impl ClientAuth {
+    fn verifier(
+        &self,
+        allowed: &[ClientIdentity],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<ClientVerifier>>> {
+        let judged = |roots, is_mandatory| {
+            let allowed = AllowedClients(allowed.to_vec());
+            ClientVerifier::authorities(roots, is_mandatory, allowed, provider)
+        };
+        let verifier = match self {
+            Self::None => return Ok(None),
+            Self::Optional(roots) => judged(roots, false)?,
+            Self::Required(roots) => judged(roots, true)?,
+            Self::Fingerprint(pins) => ClientVerifier::pins(pins.clone(), provider),
+        };
+        Ok(Some(Arc::new(verifier)))
+    }
+
+    /// What tells one way to trust clients from another.
+    fn digest(&self) -> Vec<u8> {
+        match self {
+            Self::None => b"none".to_vec(),
+            Self::Optional(roots) => [&b"optional"[..], &roots.digest()].concat(),
+            Self::Required(roots) => [&b"required"[..], &roots.digest()].concat(),
+            Self::Fingerprint(pins) => [&b"fingerprint"[..], pins.concat().as_slice()].concat(),
+        }
+    }
+}
+
+impl ClientIdentity {
+    /// True where the certificate says so.
+    pub(super) fn is(&self, certificate: &Certificate<'_>) -> bool {
+        match self {
+            Self::CommonName(name) => certificate.common_name().as_ref() == Some(name),
+            Self::AltName(name) => {
+                let mut names = certificate.alt_names().into_iter();
+                names.any(|alt_name| alt_name.to_string() == *name)
+            }
+            Self::Fingerprint(pin) => certificate.fingerprint() == *pin,
+        }
+    }
+}
+
 impl Verify {
-    fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>> {
-        Ok(match self {
-            Self::Full(roots) => Arc::new(ServerVerifier::new(roots, true, provider)?),
-            Self::Ca(roots) => Arc::new(ServerVerifier::new(roots, false, provider)?),
-            Self::DangerNone => Arc::new(DangerAnyServer::new(provider)),
-        })
+    fn verifier(
+        &self,
+        allow_cn_name: bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<ServerVerifier> {
+        let names = match allow_cn_name {
+            true => Names::AlternativeOrCommon,
+            false => Names::Alternative,
+        };
+        match self {
+            Self::Full(roots) => ServerVerifier::authorities(roots, names, provider),
+            Self::Ca(roots) => ServerVerifier::authorities(roots, Names::Ignored, provider),
+            Self::Fingerprint(pins) => Ok(ServerVerifier::pins(pins.clone(), provider)),
+            Self::DangerNone => Ok(ServerVerifier::danger_none(provider)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use rustls::{AlertDescription, PeerIncompatible};
 
 use super::call;
 use super::record::error_of_alert;
+use super::suites::SPOKEN;
 use crate::error::{CertificateFault, Error, ErrorKind};
 
 /// Who is at the other end.
@@ -62,12 +63,12 @@ fn incompatible(reason: &PeerIncompatible, who: &str) -> String {
         | PeerIncompatible::SupportedVersionsExtensionRequired => {
             format!("{who} speaks no TLS version that is enabled here ({reason:?})")
         }
-        PeerIncompatible::NoCipherSuitesInCommon => format!(
-            "{who} shares no cipher suite with this end, which speaks ECDHE with AES-GCM or \
-             ChaCha20-Poly1305 only"
-        ),
+        PeerIncompatible::NoCipherSuitesInCommon => {
+            format!("{who} shares no cipher suite with this end, which speaks {SPOKEN}")
+        }
         PeerIncompatible::NoKxGroupsInCommon => {
-            format!("{who} shares no key exchange group with this end")
+            // A client without ECDHE names none.
+            format!("{who} shares no key exchange group with this end, which speaks {SPOKEN}")
         }
         PeerIncompatible::NoSignatureSchemesInCommon
         | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
-use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::certificate::Certificate;
+use super::key::signing_key;
 use super::names::Portrait;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,57 +25,46 @@ pub struct Identity {
     portrait: Portrait,
 }
 
-/// Certificate authorities that are trusted.
-#[derive(Debug)]
-pub struct Roots {
-    store: Arc<RootCertStore>,
-    names: String,
-}
-
 impl Identity {
-    /// Reads a chain, leaf first, and its key in PKCS#8, PKCS#1 or SEC1. Errors name the file, the
-    /// certificate and what to do: no certificate, no key, an encrypted key, a key of another
-    /// certificate.
+    /// Reads a chain, in any order, and the key of one of its certificates, in PKCS#8, PKCS#1 or
+    /// SEC1. Errors name the file, the certificate and what to do: no certificate, no key, a key of
+    /// another certificate.
     pub fn from_pem(chain: Pem<'_>, key: Pem<'_>) -> Result<Arc<Self>> {
+        Self::read(chain, key, None)
+    }
+
+    /// The same with a key that may be encrypted (PKCS#8, PBES2). The passphrase stays the
+    /// caller's, to be erased by it.
+    pub fn from_encrypted_pem(
+        chain: Pem<'_>,
+        key: Pem<'_>,
+        passphrase: &[u8],
+    ) -> Result<Arc<Self>> {
+        Self::read(chain, key, Some(passphrase))
+    }
+
+    fn read(chain: Pem<'_>, key: Pem<'_>, passphrase: Option<&[u8]>) -> Result<Arc<Self>> {
         let certificates = certificates(chain)?;
+        let signing_key = signing_key(key, passphrase)?;
+        let public_key = signing_key.public_key();
+        let key_der = public_key.as_deref().unwrap_or_default();
+        let first = certificates.first().map(Portrait::of).unwrap_or_default();
+        let certificates = leaf_first(certificates, key_der).ok_or_else(|| {
+            config(
+                key.name,
+                format!(
+                    "the private key does not belong to any certificate of {} (the first is {}); \
+                     `openssl pkey -in {} -pubout` and `openssl x509 -in {} -noout -pubkey` print \
+                     what must be the same",
+                    chain.name, first.subject, key.name, chain.name
+                ),
+            )
+        })?;
         let portrait = certificates.first().map(Portrait::of).unwrap_or_default();
-        let signing_key = aws_lc_rs::default_provider()
-            .key_provider
-            .load_private_key(private_key(key)?)
-            .map_err(|error| {
-                config(key.name, format!("the private key cannot be used: {error}"))
-            })?;
-        let certified = CertifiedKey::new(certificates, signing_key);
-        match certified.keys_match() {
-            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(rustls::Error::InconsistentKeys(_)) => {
-                return Err(config(
-                    key.name,
-                    format!(
-                        "the private key does not belong to the first certificate of {} ({})",
-                        chain.name, portrait.subject
-                    ),
-                ));
-            }
-            Err(_) if portrait.is_v1 => {
-                return Err(config(
-                    chain.name,
-                    format!(
-                        "the certificate ({}) is X.509 v1; issue it again with `openssl x509 -req \
-                         … -extfile` and a subjectAltName",
-                        portrait.subject
-                    ),
-                ));
-            }
-            Err(error) => {
-                return Err(config(
-                    chain.name,
-                    format!("the certificate cannot be used: {error}"),
-                ));
-            }
-        }
         Ok(Arc::new(Self {
-            certified: Arc::new(certified),
+            // Not parsed again: what rustls cannot read, X.509 v1 that is, it can present all the
+            // same.
+            certified: Arc::new(CertifiedKey::new(certificates, signing_key)),
             portrait,
         }))
     }
@@ -100,84 +89,53 @@ impl Identity {
     }
 }
 
-impl Roots {
-    /// Reads certificate authorities from one or more files.
-    pub fn from_pem(files: &[Pem<'_>]) -> Result<Arc<Self>> {
-        let mut store = RootCertStore::empty();
-        for file in files {
-            for certificate in certificates(*file)? {
-                let portrait = Portrait::of(&certificate);
-                store.add(certificate).map_err(|error| {
-                    let text =
-                        format!("the authority {} cannot be used: {error}", portrait.subject);
-                    config(file.name, text)
-                })?;
-            }
-        }
-        let names: Vec<_> = files.iter().map(|file| file.name).collect();
-        Ok(Arc::new(Self {
-            store: Arc::new(store),
-            names: names.join(", "),
-        }))
-    }
-
-    /// The number of authorities.
-    pub fn len(&self) -> usize {
-        self.store.len()
-    }
-
-    /// True where no authority is trusted.
-    pub fn is_empty(&self) -> bool {
-        self.store.is_empty()
-    }
-
-    pub(super) fn store(&self) -> &Arc<RootCertStore> {
-        &self.store
-    }
-
-    /// The names of the files, for messages.
-    pub(super) fn names(&self) -> &str {
-        &self.names
-    }
-}
-
-fn certificates(pem: Pem<'_>) -> Result<Vec<CertificateDer<'static>>> {
+/// The certificates of a file.
+pub(super) fn certificates(pem: Pem<'_>) -> Result<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.text)
         .collect::<Result<_, _>>()
         .map_err(|error| config(pem.name, format!("broken PEM: {error}")))?;
     if certificates.is_empty() {
         return Err(config(
             pem.name,
-            "holds no certificate (-----BEGIN CERTIFICATE-----)".into(),
+            "holds no certificate (-----BEGIN CERTIFICATE-----); `openssl x509 -inform DER` turns \
+             one in DER into PEM"
+                .into(),
         ));
     }
     Ok(certificates)
 }
 
-fn private_key(pem: Pem<'_>) -> Result<PrivateKeyDer<'static>> {
-    // pki-types passes over the PKCS#8 form in silence and takes the older one for broken base64.
-    if contains(pem.text, b"ENCRYPTED") {
-        let name = pem.name;
-        return Err(config(
-            name,
-            format!(
-                "the private key is encrypted; `openssl pkey -in {name} -out plain.pem` decrypts it"
-            ),
-        ));
-    }
-    PrivateKeyDer::from_pem_slice(pem.text).map_err(|error| match error {
-        rustls::pki_types::pem::Error::NoItemsFound => config(
-            pem.name,
-            "holds no private key (-----BEGIN PRIVATE KEY-----)".into(),
-        ),
-        error => config(pem.name, format!("broken PEM: {error}")),
-    })
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|window| window == word)
-}
-
-fn config(name: &str, text: String) -> Error {
+pub(super) fn config(name: &str, text: String) -> Error {
     Error::new(ErrorKind::Config, text).at(name)
+}
+
+/// The certificate of this key, then its issuer and so on, then the others as they stand; `None`
+/// where no certificate has the key.
+fn leaf_first(
+    mut rest: Vec<CertificateDer<'static>>,
+    key_der: &[u8],
+) -> Option<Vec<CertificateDer<'static>>> {
+    let is_leaf = |der: &CertificateDer<'_>| {
+        Certificate::from_der(der).is_some_and(|c| c.key_der() == key_der)
+    };
+    let mut chain = vec![rest.remove(rest.iter().position(is_leaf)?)];
+    while let Some(at) = position_of_issuer(&rest, chain.last()?) {
+        chain.push(rest.remove(at));
+    }
+    chain.append(&mut rest);
+    Some(chain)
+}
+
+fn position_of_issuer(
+    candidates: &[CertificateDer<'_>],
+    certificate: &CertificateDer<'_>,
+) -> Option<usize> {
+    let certificate = Certificate::from_der(certificate)?;
+    if certificate.is_self_issued() {
+        return None;
+    }
+    candidates.iter().position(|candidate| {
+        Certificate::from_der(candidate)
+            .is_some_and(|candidate| candidate.subject_der() == certificate.issuer_der())
+    })
 }

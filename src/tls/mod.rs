@@ -1,20 +1,32 @@
 //! TLS: configuration, identities, verification, the handshake and the record layer.
 
 mod call;
+mod certificate;
 mod config;
+mod der;
 mod failure;
 mod identity;
+mod key;
 mod names;
+pub mod policy;
 pub(crate) mod record;
+mod resume;
+mod revocation;
+mod roots;
 pub(crate) mod session;
 mod suites;
 mod verify;
 
+pub use certificate::{AltName, Certificate, Fingerprint};
 pub use config::{
-    ClientAuth, ClientConfig, ClientOptions, RecordPath, ServerConfig, ServerOptions, Verify,
-    Version,
+    ClientAuth, ClientConfig, ClientIdentity, ClientOptions, RecordPath, ServerConfig,
+    ServerOptions, Verify, Version,
 };
-pub use identity::{Identity, Pem, Roots};
+pub use identity::{Identity, Pem};
+pub use names::Oneline;
+pub use resume::{TICKET_KEY_LEN, TicketKeys, Tickets};
+pub use revocation::Crls;
+pub use roots::Roots;
 pub use rustls::pki_types::ServerName;
 
 /// What a handshake agreed on.
@@ -32,4 +44,17 @@ pub struct Facts {
     pub server_name: Option<String>,
     /// The peer's certificates in DER, leaf first; empty where it presented none.
     pub peer_chain: Vec<Vec<u8>>,
+}
+
+impl Facts {
+    /// The peer's own certificate; `None` where it presented none.
+    pub fn peer(&self) -> Option<Certificate<'_>> {
+        Certificate::from_der(self.peer_chain.first()?)
+    }
+
+    /// The cipher suite by OpenSSL's name, as in `ECDHE-RSA-AES128-GCM-SHA256`; in TLS 1.3 it is
+    /// IANA's.
+    pub fn openssl_suite(&self) -> &'static str {
+        suites::openssl_name(self.suite)
+    }
 }

@@ -5,10 +5,13 @@
 //! is as it arrived, and either record path can take over.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
@@ -17,6 +20,7 @@ use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
 use super::config::{ClientConfig, RecordPath, ServerConfig, Version};
 use super::record::{InPlaceRecords, KeySchedule, Opened, Protocol, Records, TrafficKeys};
+use super::verify::{ClientVerifier, ServerVerifier};
 use super::{Facts, call, failure, suites};
 use crate::buf::{Buf, BufPool, SendQueue};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +34,15 @@ pub(crate) struct Handshake {
     carry: Vec<u8>,
     records: RecordPath,
     server_name: Option<String>,
+    verifier: Verifier,
+}
+
+/// Who judges the peer's certificate. rustls asks in full handshakes; in a resumed one it is asked
+/// here, since what was good when the session began may have been revoked or have expired since.
+enum Verifier {
+    OfServers(Arc<ServerVerifier>, ServerName<'static>),
+    /// `None`: clients present no certificates.
+    OfClients(Option<Arc<ClientVerifier>>),
 }
 
 enum Rustls {
@@ -46,22 +59,33 @@ impl Handshake {
         call::begin(now);
         let rustls = UnbufferedClientConnection::new(Arc::clone(config.rustls()), name.clone())
             .map_err(|error| failure::describe(error, failure::Peer::Server))?;
-        Ok(Self::new(Rustls::Client(rustls), config.records()))
+        let verifier = Verifier::OfServers(Arc::clone(config.verifier()), name.clone());
+        Ok(Self::new(
+            Rustls::Client(rustls),
+            verifier,
+            config.records(),
+        ))
     }
 
     pub(crate) fn server(config: &ServerConfig, now: Now) -> Result<Self> {
         call::begin(now);
         let rustls = UnbufferedServerConnection::new(Arc::clone(config.rustls()))
             .map_err(|error| failure::describe(error, failure::Peer::Client))?;
-        Ok(Self::new(Rustls::Server(rustls), config.records()))
+        let verifier = Verifier::OfClients(config.verifier().cloned());
+        Ok(Self::new(
+            Rustls::Server(rustls),
+            verifier,
+            config.records(),
+        ))
     }
 
-    fn new(rustls: Rustls, records: RecordPath) -> Self {
+    fn new(rustls: Rustls, verifier: Verifier, records: RecordPath) -> Self {
         Self {
             rustls,
             carry: Vec::new(),
             records,
             server_name: None,
+            verifier,
         }
     }
 
@@ -111,8 +135,14 @@ impl Handshake {
     }
 
     /// Hands the connection to its record path. Only called when [`Handshake::is_done`].
-    pub(crate) fn finish(self) -> Result<(Facts, Box<dyn Records>)> {
+    pub(crate) fn finish(self, now: Now) -> Result<(Facts, Box<dyn Records>)> {
         let facts = self.rustls.facts(self.server_name)?;
+        if facts.resumed {
+            call::begin(now);
+            self.verifier
+                .judge_again(self.rustls.common().peer_certificates(), now)
+                .map_err(|error| failure::describe(error, self.rustls.peer()))?;
+        }
         let records: Box<dyn Records> = match (self.records, self.rustls) {
             (RecordPath::Rustls, Rustls::Client(client)) => Box::new(RustlsRecords::new(client)),
             (RecordPath::Rustls, Rustls::Server(server)) => Box::new(RustlsRecords::new(server)),
@@ -130,6 +160,28 @@ impl Handshake {
             }
         };
         Ok((facts, records))
+    }
+}
+
+impl Verifier {
+    fn judge_again(
+        &self,
+        chain: Option<&[CertificateDer<'static>]>,
+        now: Now,
+    ) -> Result<(), rustls::Error> {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now.wall_s));
+        let chain = chain.and_then(<[_]>::split_first);
+        match (self, chain) {
+            (Self::OfServers(verifier, name), Some((leaf, rest))) => verifier
+                .verify_server_cert(leaf, rest, name, &[], now)
+                .map(|_| ()),
+            (Self::OfClients(None), _) => Ok(()),
+            (Self::OfClients(Some(verifier)), Some((leaf, rest))) => {
+                verifier.verify_client_cert(leaf, rest, now).map(|_| ())
+            }
+            (Self::OfClients(Some(verifier)), None) if !verifier.client_auth_mandatory() => Ok(()),
+            (_, None) => Err(rustls::Error::NoCertificatesPresented),
+        }
     }
 }
 

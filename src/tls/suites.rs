@@ -19,6 +19,12 @@ pub(super) fn name(suite: CipherSuite) -> &'static str {
         .map_or("", |entry| entry.iana)
 }
 
+/// OpenSSL's name of a suite that has this IANA name.
+pub(super) fn openssl_name(iana: &str) -> &'static str {
+    let entry = SUITES.iter().find(|entry| entry.iana == iana);
+    entry.map_or("", |entry| entry.openssl)
+}
+
 /// The IANA name of a key exchange group.
 pub(super) fn group_name(group: NamedGroup) -> &'static str {
     group.as_str().unwrap_or("")
@@ -78,6 +84,10 @@ fn has_aes() -> bool {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     return false;
 }
+
+/// What all suites have in common, for peers that have none of them.
+pub(super) const SPOKEN: &str =
+    "ECDHE with AES-GCM or ChaCha20-Poly1305 alone, neither RSA key exchange nor CBC";
 
 const SUITES: [Suite; 9] = [
     Suite {

@@ -2,15 +2,14 @@
 //! of it.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use sealwire::buf::Pools;
 use sealwire::conn::{ConnEvent, Connection, Data};
 use sealwire::error::Result;
 use sealwire::time::{Monotonic, Now};
 use sealwire::tls::{
-    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
-    ServerName, ServerOptions, Verify, Version,
+    ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig, ServerName,
+    ServerOptions, Verify, Version,
 };
 
 pub(crate) const PATHS: [RecordPath; 2] = [RecordPath::Rustls, RecordPath::InPlace];
@@ -128,24 +127,15 @@ fn pem(text: &str) -> Pem<'_> {
 
 pub(crate) fn server_options(records: RecordPath, kind: Kind) -> ServerOptions {
     ServerOptions {
-        identity: identity(PKI.server(kind)),
-        client_auth: ClientAuth::None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
         records,
-        handshake_timeout: Duration::from_secs(10),
+        ..ServerOptions::new(identity(PKI.server(kind)))
     }
 }
 
 pub(crate) fn client_options(records: RecordPath) -> ClientOptions {
     ClientOptions {
-        verify: Verify::Full(roots()),
-        identity: None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
-        resumes: true,
         records,
-        handshake_timeout: Duration::from_secs(10),
+        ..ClientOptions::new(Verify::Full(roots()))
     }
 }
 

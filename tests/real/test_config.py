@@ -164,12 +164,16 @@ class KeysAndCertificates(ConfigCase):
     def test_encrypted_keys(self):
         """Both forms: PKCS#8, and the older one with its headers. The error names the command that helps."""
         own = certs.server()
-        for name, options in (("pkcs8", ["-aes-256-cbc"]), ("traditional", ["-traditional", "-aes-256-cbc"])):
+        forms = (
+            ("pkcs8", ["-aes-256-cbc"], "openssl pkey"),
+            ("traditional", ["-traditional", "-aes-256-cbc"], "openssl pkcs8 -topk8"),
+        )
+        for name, options, remedy in forms:
             with self.subTest(name):
                 key = self.scratch / f"{name}.pem"
                 run("openssl", "pkey", "-in", own.key, *options, "-passout", "pass:secret", "-out", key, check=True)
                 self.assertIn("ENCRYPTED", key.read_text())
-                self.refused_without_secrets(self.files(own.cert, key), key, f"{name}.pem", "encrypted", "openssl pkey")
+                self.refused_without_secrets(self.files(own.cert, key), key, f"{name}.pem", "encrypted", remedy)
 
     def test_forms_of_keys(self):
         """PKCS#8, PKCS#1 and SEC1 are taken."""

@@ -23,7 +23,7 @@ use self::load::Leg;
 use self::report::Report;
 use super::cert;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tls::{ClientConfig, ClientOptions, Pem, RecordPath, Roots, Verify, Version};
+use crate::tls::{ClientConfig, ClientOptions, Pem, Roots, Verify, Version};
 
 /// Show it working: plaintext against TLS through a gateway, with latency histograms
 #[derive(Debug, Args)]
@@ -111,13 +111,8 @@ fn client_config(dir: &std::path::Path) -> Result<Arc<ClientConfig>> {
         text: &text,
     }])?;
     ClientConfig::new(&ClientOptions {
-        verify: Verify::Full(roots),
-        identity: None,
         min_version: Version::Tls13,
-        suites: Vec::new(),
-        resumes: true,
-        records: RecordPath::default(),
-        handshake_timeout: Duration::from_secs(10),
+        ..ClientOptions::new(Verify::Full(roots))
     })
 }
 

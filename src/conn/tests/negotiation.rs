@@ -1,5 +1,7 @@
 //! Connections that negotiate what they are to be: each role, each method, each cut.
 
+use std::time::Duration;
+
 use super::*;
 use crate::conn::{NegotiationClient, NegotiationServer};
 use crate::frame::obrpc::{

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::limits::HANDSHAKE_TIMEOUT_MS;
 use crate::tls::RecordPath;
 
-pub(super) fn build(source: &Source, base: &Path) -> Result<Arc<Plan>> {
+pub(super) fn build(source: Arc<Source>, base: &Path) -> Result<Arc<Plan>> {
     let settings = settings(&source.gateway)?;
     if source.routes.is_empty() {
         return Err(source.place.error("no [[route]]: there is nothing to do"));
@@ -27,7 +27,13 @@ pub(super) fn build(source: &Source, base: &Path) -> Result<Arc<Plan>> {
             route, &settings, &mut files, &mut taken,
         )?));
     }
-    Ok(Arc::new(Plan { settings, routes }))
+    Ok(Arc::new(Plan {
+        settings,
+        routes,
+        files: files.into_stamps(),
+        source,
+        base: base.to_owned(),
+    }))
 }
 
 /// Reads one of a few words; `choices` has the default first.
@@ -102,6 +108,7 @@ fn build_route(
         });
     let connect_timeout_ms = source.connect_timeout_ms.as_ref();
     let mut context = LegContext {
+        route: &name,
         files,
         protocol,
         records: settings.records,
@@ -109,6 +116,7 @@ fn build_route(
     };
     legs::check_combination(protocol, &source.client, &source.server)?;
     let client = legs::client(&source.client, &mut context)?;
+    let server = legs::server(&source.server, &mut context)?;
     mysql::check_unused(protocol, &client.tls, &source.client, &source.server)?;
     Ok(Route {
         name,
@@ -121,7 +129,7 @@ fn build_route(
         idle_timeout: seconds(source.idle_timeout_s.as_ref(), IDLE_TIMEOUT_S),
         connections_max: size(source.max_connections.as_ref()),
         client,
-        server: legs::server(&source.server, &mut context)?,
+        server,
     })
 }
 

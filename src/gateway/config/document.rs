@@ -148,6 +148,14 @@ impl<'a> Section<'a> {
         items.iter().map(|item| self.string(key, item)).collect()
     }
 
+    /// A string, or a list of strings; empty where the key is absent.
+    pub(super) fn one_or_more(&self, key: &str) -> Result<Vec<Given<String>>> {
+        match self.table.get(key).map(Spanned::get_ref) {
+            Some(DeValue::Array(_)) => self.texts(key),
+            _ => Ok(self.text(key)?.into_iter().collect()),
+        }
+    }
+
     pub(super) fn boolean(&self, key: &str) -> Result<Option<Given<bool>>> {
         let Some(value) = self.table.get(key) else {
             return Ok(None);

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,13 +10,42 @@ use zeroize::Zeroizing;
 use super::document::Given;
 use crate::error::Result;
 use crate::frame::mysql::auth::PublicKey;
-use crate::tls::{Identity, Pem, Roots};
+use crate::tls::{Crls, Identity, Pem, Roots, TicketKeys};
 
-/// The PEM files of one configuration, each read once, so that two routes never see two states of
+/// The files of one configuration, each read once, so that two routes never see two states of
 /// one file.
 pub(super) struct Files {
     base: PathBuf,
-    texts: HashMap<PathBuf, Zeroizing<Vec<u8>>>,
+    /// The authorities of the operating system, once they were asked for.
+    system: Option<Arc<Roots>>,
+    read: HashMap<PathBuf, (Stamp, Zeroizing<Vec<u8>>)>,
+}
+
+/// What tells one state of a file from another: a file that took its place has another number, one
+/// that was written to was changed at another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    device: u64,
+    inode: u64,
+    len: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of the file that is behind this path now, all links followed; `None` where there is none.
+    pub(crate) fn look(path: &Path) -> Option<Self> {
+        fs::metadata(path).ok().as_ref().map(Self::of)
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
 }
 
 impl Files {
@@ -23,7 +53,8 @@ impl Files {
     pub(super) fn new(base: PathBuf) -> Self {
         Self {
             base,
-            texts: HashMap::new(),
+            system: None,
+            read: HashMap::new(),
         }
     }
 
@@ -35,13 +66,19 @@ impl Files {
         &mut self,
         cert: &Given<String>,
         key: &Given<String>,
+        passphrase: Option<&[u8]>,
     ) -> Result<Arc<Identity>> {
         let cert_path = self.load(cert)?;
         let key_path = self.load(key)?;
         let cert_name = cert_path.display().to_string();
         let key_name = key_path.display().to_string();
         let chain = self.pem(&cert_path, &cert_name);
-        Identity::from_pem(chain, self.pem(&key_path, &key_name)).map_err(|error| {
+        let key_pem = self.pem(&key_path, &key_name);
+        let identity = match passphrase {
+            Some(passphrase) => Identity::from_encrypted_pem(chain, key_pem, passphrase),
+            None => Identity::from_pem(chain, key_pem),
+        };
+        identity.map_err(|error| {
             let is_about_key = error.to_string().starts_with(&key_name);
             let place = if is_about_key {
                 &key.place
@@ -53,6 +90,9 @@ impl Files {
     }
 
     pub(super) fn roots(&mut self, ca: &Given<String>) -> Result<Arc<Roots>> {
+        if ca.value == SYSTEM {
+            return self.system_roots().map_err(|error| ca.place.error(error));
+        }
         let path = self.load(ca)?;
         Roots::from_pem(&[self.pem(&path, &path.display().to_string())])
             .map_err(|error| ca.place.error(error))
@@ -66,12 +106,82 @@ impl Files {
             .map_err(|error| file.place.error(error.at(name)))
     }
 
+    pub(super) fn crls(
+        &mut self,
+        first: &Given<String>,
+        more: &[Given<String>],
+    ) -> Result<Arc<Crls>> {
+        let given = std::iter::once(first).chain(more);
+        let paths: Vec<_> = given.map(|file| self.load(file)).collect::<Result<_>>()?;
+        let names: Vec<_> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let files = paths.iter().zip(&names);
+        let files: Vec<_> = files.map(|(path, name)| self.pem(path, name)).collect();
+        Crls::from_pem(&files).map_err(|error| first.place.error(error))
+    }
+
+    pub(super) fn ticket_keys(&mut self, tickets: &Given<String>) -> Result<Arc<TicketKeys>> {
+        let path = self.load(tickets)?;
+        let name = path.display().to_string();
+        TicketKeys::from_bytes(&name, self.bytes(&path)).map_err(|error| tickets.place.error(error))
+    }
+
+    /// The first line of a file: what is behind it an editor may have put there.
+    pub(super) fn passphrase(&mut self, file: &Given<String>) -> Result<Zeroizing<Vec<u8>>> {
+        let path = self.load(file)?;
+        let first = self.bytes(&path).split(|byte| *byte == b'\n').next();
+        let first = first.unwrap_or_default();
+        let line = first.strip_suffix(b"\r").unwrap_or(first);
+        if line.is_empty() {
+            let path = path.display();
+            let text = format!("{path}: its first line is empty, and should be the passphrase");
+            return Err(file.place.error(text));
+        }
+        Ok(Zeroizing::new(line.to_vec()))
+    }
+
+    /// The lines of a text file but for empty ones and those that begin with `#`.
+    pub(super) fn lines(&mut self, file: &Given<String>) -> Result<Vec<Given<String>>> {
+        let path = self.load(file)?;
+        let text = String::from_utf8_lossy(self.bytes(&path));
+        let lines: Vec<_> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| Given {
+                value: line.to_owned(),
+                place: file.place.clone(),
+            })
+            .collect();
+        if lines.is_empty() {
+            let path = path.display();
+            return Err(file.place.error(format!("{path}: holds no line")));
+        }
+        Ok(lines)
+    }
+
+    fn system_roots(&mut self) -> Result<Arc<Roots>> {
+        if let Some(roots) = &self.system {
+            return Ok(Arc::clone(roots));
+        }
+        let found = rustls_native_certs::load_native_certs();
+        let certificates = found
+            .certs
+            .into_iter()
+            .map(|certificate| certificate.to_vec());
+        let roots = Roots::from_der("the system's authorities", certificates)?;
+        self.system = Some(Arc::clone(&roots));
+        Ok(roots)
+    }
+
     fn load(&mut self, file: &Given<String>) -> Result<PathBuf> {
         let path = self.path(&file.value);
-        if !self.texts.contains_key(&path) {
-            let text = read_bounded(&path)
+        if !self.read.contains_key(&path) {
+            let read = read_with_stamp(&path)
                 .map_err(|error| file.place.error(format!("{}: {error}", path.display())))?;
-            self.texts.insert(path.clone(), Zeroizing::new(text));
+            self.read.insert(path.clone(), read);
         }
         Ok(path)
     }
@@ -79,15 +189,31 @@ impl Files {
     fn pem<'a>(&'a self, path: &Path, name: &'a str) -> Pem<'a> {
         Pem {
             name,
-            text: self.texts.get(path).map_or(&[], |text| text.as_slice()),
+            text: self.bytes(path),
         }
+    }
+
+    fn bytes(&self, path: &Path) -> &[u8] {
+        self.read.get(path).map_or(&[], |(_, text)| text.as_slice())
+    }
+
+    /// What was read, as it was then.
+    pub(super) fn into_stamps(self) -> Vec<(PathBuf, Stamp)> {
+        let read = self.read.into_iter();
+        read.map(|(path, (stamp, _))| (path, stamp)).collect()
     }
 }
 
-/// A whole file of at most [`FILE_LEN_MAX`] bytes.
-pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    // Reserved once: growing would leave copies of a private key behind in freed memory.
+/// The stamp is that of the very file that is read, whatever takes its place meanwhile.
+fn read_with_stamp(path: &Path) -> io::Result<(Stamp, Zeroizing<Vec<u8>>)> {
     let file = File::open(path)?;
+    let stamp = Stamp::of(&file.metadata()?);
+    Ok((stamp, Zeroizing::new(read_bounded(file)?)))
+}
+
+/// A whole file of at most [`FILE_LEN_MAX`] bytes.
+pub(super) fn read_bounded(file: File) -> io::Result<Vec<u8>> {
+    // Reserved once: growing would leave copies of a private key behind in freed memory.
     let len = file.metadata()?.len().min(FILE_LEN_MAX);
     let mut text = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
     file.take(FILE_LEN_MAX + 1).read_to_end(&mut text)?;
@@ -97,6 +223,9 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     }
     Ok(text)
 }
+
+/// As `ca`: the authorities of the operating system. A file of this name is `./system`.
+pub(super) const SYSTEM: &str = "system";
 
 /// Bytes of a configuration or PEM file: the largest bundles of authorities have a quarter of this,
 /// and a device or pipe given by mistake ends here.

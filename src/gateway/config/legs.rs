@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,18 @@ use super::plan::{
     ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
 use super::source::LegSource;
+use super::{secret, trust};
 use crate::engine::backend::SocketOptions;
 use crate::error::{Error, Result};
 use crate::tls::{
     ClientAuth, ClientConfig, ClientOptions, Identity, RecordPath, ServerConfig, ServerName,
-    ServerOptions, Verify, Version,
+    ServerOptions, Tickets, Version,
 };
 
 /// What both legs of a route are built with.
 pub(super) struct LegContext<'a> {
+    /// The route's name.
+    pub(super) route: &'a str,
     pub(super) files: &'a mut Files,
     pub(super) protocol: Protocol,
     pub(super) records: RecordPath,
@@ -72,6 +76,7 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
     Ok(ClientSide {
         tls,
         trusted_proxies: Networks::parse("trusted_proxies", &source.trusted_proxies)?,
+        conditions: trust::conditions(source),
         socket: socket_options(source),
     })
 }
@@ -98,6 +103,7 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
         address,
         tls,
         public_key: Arc::new(public_key),
+        conditions: trust::conditions(source),
         socket: socket_options(source),
     })
 }
@@ -112,17 +118,27 @@ fn client_terminated(
         return Err(mode_error(source, word, "needs cert and key"));
     };
     let (client_cert, client_auth) = client_auth(source, context.files)?;
-    if !is_required && client_cert == ClientCert::Required {
-        let text = "cannot go with client_cert = \"required\": a client without TLS shows none";
+    if !is_required && matches!(client_cert, ClientCert::Required | ClientCert::Pinned) {
+        let text = "cannot go with client_cert = \"required\" or fingerprints: a client without \
+                    TLS shows no certificate";
         return Err(mode_error(source, "preferred", text));
     }
+    let tickets = match &source.tickets {
+        Some(file) => Some(Tickets::new(
+            context.files.ticket_keys(file)?,
+            context.route,
+        )),
+        None => None,
+    };
     let options = ServerOptions {
-        identity: identity.clone(),
         client_auth,
         min_version: min_version(source)?,
         suites: suites(source),
         records: context.records,
         handshake_timeout: context.handshake_timeout,
+        allowed_clients: trust::allowed_clients(source, client_cert)?,
+        tickets,
+        ..ServerOptions::new(identity.clone())
     };
     Ok(ClientTls::Terminated {
         is_required,
@@ -133,6 +149,9 @@ fn client_terminated(
 }
 
 fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
+    if trust::has_fingerprints(source) {
+        return pinned_clients(source, files);
+    }
     let default = match source.ca {
         Some(_) => ClientCert::Required,
         None => ClientCert::None,
@@ -144,12 +163,20 @@ fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, Cli
         default,
     )?;
     let auth = match (mode, &source.ca) {
-        (ClientCert::None, None) => ClientAuth::None,
-        (ClientCert::Optional, Some(ca)) => ClientAuth::Optional(files.roots(ca)?),
-        (ClientCert::Required, Some(ca)) => ClientAuth::Required(files.roots(ca)?),
+        (ClientCert::None, None) => {
+            trust::check_unused_crl(source, "client_cert = \"none\"")?;
+            ClientAuth::None
+        }
         (ClientCert::None, Some(ca)) => {
             let text = "ca has no effect with client_cert = \"none\"";
             return Err(ca.place.error(text));
+        }
+        (_, Some(ca)) => {
+            let roots = trust::roots_of_clients(ca, source, files)?;
+            match mode {
+                ClientCert::Optional => ClientAuth::Optional(roots),
+                _ => ClientAuth::Required(roots),
+            }
         }
         (_, None) => {
             let place = source
@@ -164,29 +191,42 @@ fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, Cli
     Ok((mode, auth))
 }
 
+/// Certificates that are named one by one need no authority, and are required.
+fn pinned_clients(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
+    if let Some(ca) = &source.ca {
+        return Err(ca.place.error("ca has no effect with fingerprints"));
+    }
+    if let Some(mode) = source
+        .client_cert
+        .as_ref()
+        .filter(|mode| mode.value != "required")
+    {
+        return Err(mode
+            .place
+            .error("client_cert can only be \"required\" with fingerprints"));
+    }
+    trust::check_unused_crl(source, "fingerprints")?;
+    let pins = trust::fingerprints(source, files)?;
+    Ok((ClientCert::Pinned, ClientAuth::Fingerprint(pins)))
+}
+
 fn server_verify(
     source: &LegSource,
     mode: VerifyMode,
     address: &ServerAddress,
     context: &mut LegContext<'_>,
 ) -> Result<ServerTls> {
-    let name = match &source.server_name {
-        Some(given) => parse_name(given)?,
-        None => address.server_name().ok_or_else(|| {
-            let text = "needs server_name, since the path of a socket is none";
-            mode_error(source, mode_word(mode), text)
-        })?,
-    };
-    let verify = verify(source, mode, context.files)?;
+    let verify = trust::verify(source, mode, context.files)?;
     let identity = identity(source, context.files)?;
+    let allow_cn_name = source.allow_cn_name.as_ref();
     let options = ClientOptions {
-        verify,
         identity: identity.clone(),
         min_version: min_version(source)?,
         suites: suites(source),
-        resumes: context.protocol != Protocol::Mysql,
         records: context.records,
         handshake_timeout: context.handshake_timeout,
+        allow_cn_name: allow_cn_name.is_some_and(|given| given.value),
+        ..ClientOptions::new(verify)
     };
     let config = ClientConfig::new(&options).map_err(|error| options_error(source, &error))?;
     Ok(ServerTls::Verify {
@@ -195,35 +235,30 @@ fn server_verify(
             // OceanBase's servers hand out tickets and answer their use with internal_error.
             Protocol::Mysql => config.without_resumption(),
         },
-        name,
+        name: server_name(source, mode, address)?,
         mode,
         identity,
     })
 }
 
-fn verify(source: &LegSource, mode: VerifyMode, files: &mut Files) -> Result<Verify> {
-    let word = mode_word(mode);
-    match (mode, &source.ca) {
-        (VerifyMode::Full, Some(ca)) => files.roots(ca).map(Verify::Full),
-        (VerifyMode::Ca, Some(ca)) => files.roots(ca).map(Verify::Ca),
-        (VerifyMode::DangerPreferred, None) => Ok(Verify::DangerNone),
-        (VerifyMode::DangerPreferred, Some(ca)) => Err(ca.place.error(format!(
-            "ca has no effect with tls = \"{word}\", which verifies nothing"
-        ))),
-        (_, None) => {
-            let text = "needs ca: the authorities that may issue the server's certificate; \
-                        say tls = \"off\" for a server without TLS";
-            Err(mode_error(source, word, text))
-        }
+/// Where the name decides nothing it is only asked for (SNI), and any will do for a socket that has
+/// none.
+fn server_name(
+    source: &LegSource,
+    mode: VerifyMode,
+    address: &ServerAddress,
+) -> Result<ServerName<'static>> {
+    if let Some(given) = &source.server_name {
+        return parse_name(given);
     }
-}
-
-fn mode_word(mode: VerifyMode) -> &'static str {
-    match mode {
-        VerifyMode::Full => "verify-full",
-        VerifyMode::Ca => "verify-ca",
-        VerifyMode::DangerPreferred => "danger-preferred",
-    }
+    let decides = matches!(mode, VerifyMode::Full | VerifyMode::Ca);
+    address
+        .server_name()
+        .or_else(|| (!decides).then(|| IpAddr::from([127, 0, 0, 1]).into()))
+        .ok_or_else(|| {
+            let text = "needs server_name, since the path of a socket is none";
+            mode_error(source, trust::mode_word(mode), text)
+        })
 }
 
 fn parse_name(given: &Given<String>) -> Result<ServerName<'static>> {
@@ -236,8 +271,12 @@ fn parse_name(given: &Given<String>) -> Result<ServerName<'static>> {
 }
 
 fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity>>> {
+    let passphrase = secret::key_passphrase(source, files)?;
     match (&source.cert, &source.key) {
-        (Some(cert), Some(key)) => files.identity(cert, key).map(Some),
+        (Some(cert), Some(key)) => {
+            let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_slice());
+            files.identity(cert, key, passphrase).map(Some)
+        }
         (Some(cert), None) => Err(cert.place.error("cert needs key, its private key")),
         (None, Some(key)) => Err(key.place.error("key needs cert, its certificate")),
         (None, None) => Ok(None),
@@ -246,25 +285,8 @@ fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity
 
 /// Keys that do nothing are errors: whoever wrote one believes in an effect that is not there.
 fn check_unused(source: &LegSource) -> Result<()> {
-    let texts = [
-        ("cert", &source.cert),
-        ("key", &source.key),
-        ("ca", &source.ca),
-        ("client_cert", &source.client_cert),
-        ("server_name", &source.server_name),
-        ("min_version", &source.min_version),
-    ];
-    let given = texts
-        .iter()
-        .find_map(|(key, given)| given.as_ref().map(|given| (*key, given)))
-        .or_else(|| source.suites.first().map(|given| ("suites", given)));
-    let Some((key, given)) = given else {
-        return Ok(());
-    };
     let tls = source.tls.as_ref().map_or("off", |tls| &tls.value);
-    Err(given
-        .place
-        .error(format!("{key} has no effect with tls = \"{tls}\"")))
+    source.reject_given(UNUSED_WITHOUT_TLS, &format!("tls = \"{tls}\""))
 }
 
 fn client_mode(source: &LegSource) -> Result<ClientMode> {
@@ -310,7 +332,7 @@ fn socket_options(source: &LegSource) -> SocketOptions {
     }
 }
 
-fn mode_error(source: &LegSource, word: &str, text: &str) -> Error {
+pub(super) fn mode_error(source: &LegSource, word: &str, text: &str) -> Error {
     let place = source.tls.as_ref().map_or(&source.place, |tls| &tls.place);
     place.error(format!("tls = \"{word}\" {text}"))
 }
@@ -352,6 +374,27 @@ const SERVER_MODES: &[(&str, ServerMode)] = &[
     ),
     ("verify-ca", ServerMode::Verify(VerifyMode::Ca)),
     ("verify-full", ServerMode::Verify(VerifyMode::Full)),
+    ("fingerprint", ServerMode::Verify(VerifyMode::Fingerprint)),
+    ("danger-none", ServerMode::Verify(VerifyMode::DangerNone)),
+];
+
+const UNUSED_WITHOUT_TLS: &[&str] = &[
+    "cert",
+    "key",
+    "key_passphrase_file",
+    "key_passphrase_command",
+    "ca",
+    "crl",
+    "crl_required",
+    "fingerprints",
+    "fingerprints_file",
+    "allowed_clients",
+    "allow_cn_name",
+    "tickets",
+    "client_cert",
+    "server_name",
+    "min_version",
+    "suites",
 ];
 
 const CLIENT_CERTS: &[(&str, ClientCert)] = &[

@@ -7,12 +7,16 @@ mod legs;
 mod mysql;
 mod networks;
 mod plan;
+mod secret;
 mod source;
+mod trust;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
+pub(crate) use files::Stamp;
 #[cfg(test)]
 pub(crate) use networks::Networks;
 pub(crate) use plan::{
@@ -32,16 +36,24 @@ pub(crate) fn load(path: &Path) -> Result<Arc<Plan>> {
         let path = path.display();
         Error::new(ErrorKind::Config, format!("{path}: {reason}"))
     };
-    let text = files::read_bounded(path).map_err(|error| wrong(error.to_string()))?;
+    let text = File::open(path)
+        .and_then(files::read_bounded)
+        .map_err(|error| wrong(error.to_string()))?;
     let text = String::from_utf8(text).map_err(|_| wrong("not UTF-8 text".into()))?;
     let base = path.parent().unwrap_or(Path::new(""));
-    build::build(&Source::parse(path, &text)?, base)
+    build::build(Arc::new(Source::parse(path, &text)?), base)
+}
+
+/// The same configuration with the files that it names as they are now. Its own file is not read
+/// again: half an edit of it must not go into service because a certificate was renewed.
+pub(crate) fn reread(plan: &Plan) -> Result<Arc<Plan>> {
+    build::build(Arc::clone(&plan.source), &plan.base)
 }
 
 /// Judges a configuration that did not come from a file; relative paths are relative to the working
 /// directory.
-pub(crate) fn assemble(source: &Source) -> Result<Arc<Plan>> {
-    build::build(source, Path::new(""))
+pub(crate) fn assemble(source: Source) -> Result<Arc<Plan>> {
+    build::build(Arc::new(source), Path::new(""))
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::files::Stamp;
 use super::networks::Networks;
+use super::source::Source;
 use crate::engine::backend::SocketOptions;
 use crate::engine::{Address, BackendChoice};
 use crate::frame::mysql::auth::KeySource;
@@ -16,6 +18,12 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     /// In the order of the file.
     pub(crate) routes: Vec<Arc<Route>>,
+    /// The files that it names, as they were when they were read.
+    pub(crate) files: Vec<(PathBuf, Stamp)>,
+    /// What it was made of.
+    pub(super) source: Arc<Source>,
+    /// What relative paths are relative to.
+    pub(super) base: PathBuf,
 }
 
 /// What holds for the whole gateway.
@@ -75,6 +83,8 @@ pub(crate) struct ClientSide {
     pub(crate) tls: ClientTls,
     /// From where a MySQL client may speak for others.
     pub(crate) trusted_proxies: Networks,
+    /// What else decides whom it believes, one sentence each, for a report.
+    pub(crate) conditions: Vec<String>,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }
@@ -108,6 +118,8 @@ pub(crate) enum ClientCert {
     Optional,
     /// A good one must be presented.
     Required,
+    /// One of a few that are pinned must be presented.
+    Pinned,
 }
 
 /// The side we connect to.
@@ -119,6 +131,8 @@ pub(crate) struct ServerSide {
     pub(crate) tls: ServerTls,
     /// What MySQL passwords are encrypted to on a leg without TLS.
     pub(crate) public_key: Arc<KeySource>,
+    /// What else decides whom it believes, one sentence each, for a report.
+    pub(crate) conditions: Vec<String>,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }
@@ -162,10 +176,14 @@ pub(crate) enum ServerTls {
 /// How a server's certificate is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VerifyMode {
-    /// An authority, and the name.
+    /// By its authority and its name.
     Full,
-    /// An authority.
+    /// By its authority.
     Ca,
+    /// It is one of a few that are pinned.
+    Fingerprint,
+    /// Not at all.
+    DangerNone,
     /// Not at all, and where the server's greeting offers no TLS there is none.
     DangerPreferred,
 }
@@ -186,16 +204,12 @@ impl Route {
 
     /// What on this route lowers its security, in words.
     pub(crate) fn dangers(&self) -> impl Iterator<Item = &'static str> {
-        let is_preferred = matches!(
-            self.server.tls,
-            ServerTls::Verify {
-                mode: VerifyMode::DangerPreferred,
-                ..
-            }
-        );
+        let is_mode =
+            |wanted| matches!(self.server.tls, ServerTls::Verify { mode, .. } if mode == wanted);
         let is_fetched = matches!(*self.server.public_key, KeySource::DangerFetched);
         [
-            (is_preferred, DANGER_PREFERRED),
+            (is_mode(VerifyMode::DangerNone), DANGER_NONE),
+            (is_mode(VerifyMode::DangerPreferred), DANGER_PREFERRED),
             (is_fetched, DANGER_FETCHED),
         ]
         .into_iter()
@@ -277,6 +291,8 @@ impl fmt::Display for HostPort {
     }
 }
 
+const DANGER_NONE: &str = "tls = \"danger-none\" verifies nothing: anybody on the path can pose as the \
+                           server, and read and change everything";
 const DANGER_PREFERRED: &str = "tls = \"danger-preferred\": the server is not verified, and \
     whoever is on the way can take TLS out of its greeting";
 

@@ -47,7 +47,17 @@ pub(crate) struct LegSource {
     pub(crate) tls: Option<Given<String>>,
     pub(crate) cert: Option<Given<String>>,
     pub(crate) key: Option<Given<String>>,
+    pub(crate) key_passphrase_file: Option<Given<String>>,
+    /// A program and its arguments.
+    pub(crate) key_passphrase_command: Vec<Given<String>>,
     pub(crate) ca: Option<Given<String>>,
+    pub(crate) crl: Vec<Given<String>>,
+    pub(crate) crl_required: Option<Given<bool>>,
+    pub(crate) fingerprints: Vec<Given<String>>,
+    pub(crate) fingerprints_file: Option<Given<String>>,
+    pub(crate) allowed_clients: Vec<Given<String>>,
+    pub(crate) allow_cn_name: Option<Given<bool>>,
+    pub(crate) tickets: Option<Given<String>>,
     pub(crate) client_cert: Option<Given<String>>,
     pub(crate) server_name: Option<Given<String>>,
     pub(crate) server_public_key: Option<Given<String>>,
@@ -137,7 +147,16 @@ impl LegSource {
             tls: None,
             cert: None,
             key: None,
+            key_passphrase_file: None,
+            key_passphrase_command: Vec::new(),
             ca: None,
+            crl: Vec::new(),
+            crl_required: None,
+            fingerprints: Vec::new(),
+            fingerprints_file: None,
+            allowed_clients: Vec::new(),
+            allow_cn_name: None,
+            tickets: None,
             client_cert: None,
             server_name: None,
             server_public_key: None,
@@ -160,7 +179,16 @@ impl LegSource {
             tls: section.text("tls")?,
             cert: section.text("cert")?,
             key: section.text("key")?,
+            key_passphrase_file: section.text("key_passphrase_file")?,
+            key_passphrase_command: section.texts("key_passphrase_command")?,
             ca: section.text("ca")?,
+            crl: section.one_or_more("crl")?,
+            crl_required: section.boolean("crl_required")?,
+            fingerprints: section.texts("fingerprints")?,
+            fingerprints_file: section.text("fingerprints_file")?,
+            allowed_clients: section.texts("allowed_clients")?,
+            allow_cn_name: section.boolean("allow_cn_name")?,
+            tickets: section.text("tickets")?,
             client_cert: section.text("client_cert")?,
             server_name: section.text("server_name")?,
             server_public_key: section.text("server_public_key")?,
@@ -172,6 +200,49 @@ impl LegSource {
             user_timeout_s: section.number("user_timeout_s", DAY_S)?,
         })
     }
+}
+
+impl LegSource {
+    /// Refuses the first of these keys that was given, since it has no effect with `what`.
+    pub(super) fn reject_given(&self, keys: &[&str], what: &str) -> Result<()> {
+        let given = keys
+            .iter()
+            .find_map(|key| Some((*key, self.place_of(key)?)));
+        match given {
+            Some((key, place)) => Err(place.error(format!("{key} has no effect with {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn place_of(&self, key: &str) -> Option<&Place> {
+        match key {
+            "cert" => place(&self.cert),
+            "key" => place(&self.key),
+            "key_passphrase_file" => place(&self.key_passphrase_file),
+            "key_passphrase_command" => first_place(&self.key_passphrase_command),
+            "ca" => place(&self.ca),
+            "crl" => first_place(&self.crl),
+            "crl_required" => place(&self.crl_required),
+            "fingerprints" => first_place(&self.fingerprints),
+            "fingerprints_file" => place(&self.fingerprints_file),
+            "allowed_clients" => first_place(&self.allowed_clients),
+            "allow_cn_name" => place(&self.allow_cn_name),
+            "tickets" => place(&self.tickets),
+            "client_cert" => place(&self.client_cert),
+            "server_name" => place(&self.server_name),
+            "min_version" => place(&self.min_version),
+            "suites" => first_place(&self.suites),
+            _ => None,
+        }
+    }
+}
+
+fn place<T>(given: &Option<Given<T>>) -> Option<&Place> {
+    given.as_ref().map(|given| &given.place)
+}
+
+fn first_place(given: &[Given<String>]) -> Option<&Place> {
+    given.first().map(|given| &given.place)
 }
 
 const GATEWAY_KEYS: &[&str] = &[
@@ -199,8 +270,16 @@ const CLIENT_KEYS: &[&str] = &[
     "tls",
     "cert",
     "key",
+    "key_passphrase_file",
+    "key_passphrase_command",
     "ca",
+    "crl",
+    "crl_required",
+    "fingerprints",
+    "fingerprints_file",
+    "allowed_clients",
     "client_cert",
+    "tickets",
     "trusted_proxies",
     "suites",
     "min_version",
@@ -212,8 +291,15 @@ const SERVER_KEYS: &[&str] = &[
     "address",
     "tls",
     "ca",
+    "crl",
+    "crl_required",
+    "fingerprints",
+    "fingerprints_file",
+    "allow_cn_name",
     "cert",
     "key",
+    "key_passphrase_file",
+    "key_passphrase_command",
     "server_name",
     "server_public_key",
     "danger_fetch_server_public_key",

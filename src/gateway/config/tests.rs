@@ -7,6 +7,8 @@ use super::*;
 use crate::engine::PeerAddress;
 use crate::frame::mysql::auth::{KeySource, PrivateKey};
 
+mod trust;
+
 /// The error of a configuration, without the directory it lay in.
 fn error_of(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
@@ -276,7 +278,7 @@ fn tls_is_on_unless_off_is_said() {
     assert_eq!(
         error_of(&route(&format!("{open}{server}"))),
         "gateway.toml:7: tls = \"verify-full\" needs ca: the authorities that may issue the \
-         server's certificate; say tls = \"off\" for a server without TLS"
+         server's certificate, a file or \"system\"; say tls = \"off\" for a server without TLS"
     );
 }
 
@@ -326,6 +328,21 @@ fn files_that_cannot_be_read_are_named_with_the_line() {
 
 #[test]
 fn flags_are_judged_like_a_file() {
+    let error = assemble(from_flags(|_| {})).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "--client-tls: tls = \"required\" needs cert and key"
+    );
+    let source = from_flags(|route| {
+        route.client.tls = Some(Given::flag("--client-tls", "off".into()));
+        route.server.tls = Some(Given::flag("--server-tls", "off".into()));
+        route.server.address = Some(Given::flag("--upstream", "localhost:80".into()));
+    });
+    let plan = assemble(source).unwrap();
+    assert_eq!(plan.routes[0].server.address.to_string(), "localhost:80");
+}
+
+fn from_flags(complete: impl Fn(&mut RouteSource)) -> Source {
     let leg = |flag| LegSource::empty(Place::Flag(flag));
     let mut source = Source {
         gateway: GatewaySource::default(),
@@ -339,17 +356,8 @@ fn flags_are_judged_like_a_file() {
         }],
         place: Place::Flag("--listen"),
     };
-    let error = assemble(&source).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "--client-tls: tls = \"required\" needs cert and key"
-    );
-    let route = &mut source.routes[0];
-    route.client.tls = Some(Given::flag("--client-tls", "off".into()));
-    route.server.tls = Some(Given::flag("--server-tls", "off".into()));
-    route.server.address = Some(Given::flag("--upstream", "localhost:80".into()));
-    let plan = assemble(&source).unwrap();
-    assert_eq!(plan.routes[0].server.address.to_string(), "localhost:80");
+    complete(&mut source.routes[0]);
+    source
 }
 
 /// A directory with an authority, a certificate of its own making, and a foreign key.

@@ -160,12 +160,14 @@ fn route(address: ServerAddress) -> Route {
         client: ClientSide {
             tls: ClientTls::Off,
             trusted_proxies: Networks::default(),
+            conditions: Vec::new(),
             socket: SocketOptions::default(),
         },
         server: ServerSide {
             address,
             tls: ServerTls::Off,
             public_key: Arc::new(KeySource::Refused),
+            conditions: Vec::new(),
             socket: SocketOptions::default(),
         },
     }

@@ -49,7 +49,7 @@ impl Bench {
             routes: routes.iter().copied().map(route).collect(),
             place: Place::Flag("--test"),
         };
-        let plan = assemble(&source).unwrap();
+        let plan = assemble(source).unwrap();
         let service = Arc::new(Service::new(plan, self.service.as_deref(), 3, 0).unwrap());
         let (reply, answer) = bounded(1);
         self.mailbox.send(Message::Prepare {

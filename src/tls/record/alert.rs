@@ -2,6 +2,7 @@ use rustls::AlertDescription;
 
 use super::keys::Protocol;
 use crate::error::{Error, ErrorKind};
+use crate::tls::suites::SPOKEN;
 
 /// An alert (RFC 8446 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +117,14 @@ pub(crate) fn error_of_alert(description: u8) -> Error {
         known => format!("{known:?}"),
     };
     let hint = match description {
-        40 => "; it found no version, suite or group that both ends speak",
-        42..=46 => "; it refuses the certificate of this end",
-        48 => "; it does not know the authority that issued the certificate of this end",
-        70 => "; it does not speak the TLS versions of this end",
-        116 => "; it wants a client certificate",
-        _ => "",
+        40 => format!(
+            "; it found no version, suite or group that both ends speak: this end speaks {SPOKEN}"
+        ),
+        42..=46 => "; it refuses the certificate of this end".into(),
+        48 => "; it does not know the authority that issued the certificate of this end".into(),
+        70 => "; it does not speak the TLS versions of this end".into(),
+        116 => "; it wants a client certificate".into(),
+        _ => String::new(),
     };
     Error::new(
         ErrorKind::TlsAlert(description),

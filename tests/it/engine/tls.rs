@@ -7,8 +7,8 @@ use sealwire::buf::Pools;
 use sealwire::conn::Connection;
 use sealwire::time::Now;
 use sealwire::tls::{
-    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig,
-    ServerName, ServerOptions, Verify, Version,
+    ClientConfig, ClientOptions, Identity, Pem, RecordPath, Roots, ServerConfig, ServerName,
+    ServerOptions, Verify,
 };
 
 /// What a connection speaks.
@@ -44,13 +44,9 @@ pub(super) struct Configs {
 
 pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
     let client = ClientConfig::new(&ClientOptions {
-        verify: Verify::Full(Arc::clone(&PKI.roots)),
-        identity: None,
-        min_version: Version::Tls12,
-        suites: Vec::new(),
-        resumes: true,
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
+        ..ClientOptions::new(Verify::Full(Arc::clone(&PKI.roots)))
     });
     Configs {
         client: client.unwrap(),
@@ -60,12 +56,10 @@ pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
 
 pub(super) fn server_config(suites: Vec<String>) -> Arc<ServerConfig> {
     let options = ServerOptions {
-        identity: Arc::clone(&PKI.identity),
-        client_auth: ClientAuth::None,
-        min_version: Version::Tls12,
         suites,
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
+        ..ServerOptions::new(Arc::clone(&PKI.identity))
     };
     ServerConfig::new(&options).unwrap()
 }

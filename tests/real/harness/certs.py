@@ -82,12 +82,29 @@ def fresh_server() -> Identity:
     return _issue("localhost", authority(), names=["localhost", "127.0.0.1"])
 
 
+def expiring_server(days: float) -> Identity:
+    return _issue("localhost", authority(), names=["localhost", "127.0.0.1"], days=(-1, days))
+
+
+def revocation_list(*revoked: Identity, issuer: str = "test") -> bytes:
+    """What the authority says that it revoked, in PEM."""
+    signer, now = authority(issuer), datetime.datetime.utcnow()
+    builder = x509.CertificateRevocationListBuilder().issuer_name(signer.certificate.subject)
+    builder = builder.last_update(now - _DAY).next_update(now + 30 * _DAY)
+    for identity in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(identity.serial).revocation_date(now - _DAY)
+        builder = builder.add_revoked_certificate(entry.build())
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.certificate.public_key())
+    builder = builder.add_extension(identifier, critical=False).add_extension(x509.CRLNumber(1), critical=False)
+    return builder.sign(signer.private_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 @cache
 def _authority(name: str) -> Identity:
     return _issue(f"{name} CA", None, is_ca=True)
 
 
-def _issue(name, issuer, names=(), is_ca=False, is_client=False, is_rsa=False, days=(-1, 30)) -> Identity:
+def _issue(name, issuer, names=(), is_ca=False, is_client=False, is_rsa=False, days=(-1, 90)) -> Identity:
     key = rsa.generate_private_key(65537, 2048) if is_rsa else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.utcnow()

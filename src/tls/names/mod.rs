@@ -1,9 +1,15 @@
 //! Certificates in words: who a certificate is for, who issued it, until when.
 
+mod oneline;
+
 use rustls::pki_types::CertificateDer;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate, X509Name, X509Version};
+use x509_parser::prelude::X509Name;
 use x509_parser::time::ASN1Time;
+
+pub use oneline::Oneline;
+pub(super) use oneline::{attributes, oneline};
+
+use super::certificate::{AltName, Certificate};
 
 /// What messages say of a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,18 +27,18 @@ pub(super) struct Portrait {
 impl Portrait {
     /// What can be read of a certificate; nothing where it is no X.509 at all.
     pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
-        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+        let Some(certificate) = Certificate::from_der(certificate) else {
             return Self {
                 subject: "unreadable certificate".into(),
                 ..Self::default()
             };
         };
         Self {
-            subject: name_text(certificate.subject()),
-            issuer: name_text(certificate.issuer()),
-            names: alternative_names(&certificate),
-            not_after_s: u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0),
-            is_v1: certificate.version() == X509Version::V1,
+            subject: name_text(certificate.x509().subject()),
+            issuer: name_text(certificate.x509().issuer()),
+            names: hosts(&certificate),
+            not_after_s: certificate.not_after_s(),
+            is_v1: certificate.is_v1(),
         }
     }
 
@@ -62,32 +68,12 @@ fn name_text(name: &X509Name<'_>) -> String {
     }
 }
 
-fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return Vec::new();
-    };
-    extension
-        .value
-        .general_names
+fn hosts(certificate: &Certificate<'_>) -> Vec<String> {
+    let names = certificate.alt_names();
+    let hosts = names
         .iter()
-        .filter_map(alternative_name)
-        .collect()
-}
-
-fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes)
-                .ok()
-                .map(|ip| core::net::Ipv4Addr::from(ip).to_string()),
-            16 => <[u8; 16]>::try_from(*bytes)
-                .ok()
-                .map(|ip| core::net::Ipv6Addr::from(ip).to_string()),
-            _ => None,
-        },
-        _ => None,
-    }
+        .filter(|name| matches!(name, AltName::Dns(_) | AltName::Ip(_)));
+    hosts.map(ToString::to_string).collect()
 }
 
 #[cfg(test)]
