@@ -68,15 +68,16 @@ mod tests {
 
     use super::*;
 
-    /// A watch over a file in a directory that a symbolic link leads to, as Kubernetes mounts
-    /// secrets, and the time.
+    /// A watch over a link to a file below another link, as Kubernetes mounts secrets, and the
+    /// time.
     fn mounted(dir: &Path) -> (Watch, Instant) {
         for version in ["one", "two"] {
             fs::create_dir(dir.join(version)).unwrap();
             fs::write(dir.join(version).join("cert.pem"), version).unwrap();
         }
         symlink("one", dir.join("data")).unwrap();
-        let path = dir.join("data/cert.pem");
+        let path = dir.join("cert.pem");
+        symlink("data/cert.pem", &path).unwrap();
         let stamp = Stamp::look(&path).unwrap();
         let now = Instant::now();
         (Watch::new(&[(path, stamp)], now), now)
