@@ -281,14 +281,8 @@ impl Login {
                 (greeting.capabilities, greeting.nonce)
             }
         };
-        self.is_server_tls = match self.policy.server_tls {
-            ServerUpgrade::Never => false,
-            ServerUpgrade::Offered => capabilities.contains(Capabilities::SSL),
-            ServerUpgrade::Always if !capabilities.contains(Capabilities::SSL) => {
-                return Ok(Err(Refusal::no_server_tls()));
-            }
-            ServerUpgrade::Always => true,
-        };
+        self.is_server_tls = self.policy.server_tls != ServerUpgrade::Never
+            && capabilities.contains(Capabilities::SSL);
         self.passage.greeted(nonce, self.is_server_tls);
         self.capabilities = capabilities;
         let shown = with_ssl(capabilities, self.policy.offers_tls);
@@ -320,6 +314,9 @@ impl Login {
     }
 
     fn login(&mut self, payload: Zeroizing<Vec<u8>>) -> Progress {
+        if self.policy.server_tls == ServerUpgrade::Always && !self.is_server_tls {
+            return Err(Refusal::no_server_tls());
+        }
         let broken = |violation| Refusal::violation(Side::Client, violation);
         let response = HandshakeResponse::parse(&payload).map_err(broken)?;
         if !self.policy.is_proxy_trusted {

@@ -262,12 +262,6 @@ fn breaches_of_the_protocol_have_errors_of_their_own() {
     let mut bench = Bench::new(open());
     let step = bench.server(|w| w.bytes(b"SSH-2.0"));
     assert_eq!(told_state(&mut bench, step), (2013, None));
-    let mut bench = Bench::new(LoginPolicy {
-        server_tls: ServerUpgrade::Always,
-        ..open()
-    });
-    let step = bench.server(|w| greeting(false).write(w));
-    assert_eq!(told_state(&mut bench, step), (2026, None));
 }
 
 fn told_state(bench: &mut Bench, step: Progress) -> (u16, Option<[u8; 5]>) {
@@ -399,6 +393,26 @@ fn whose_turn_it_is_is_known_at_every_stage() {
         bench.login.awaited(),
         (Side::Server, "the server's verdict")
     );
+}
+
+/// Before the client logs in it may be about to speak TLS, in which a plain error is no answer.
+#[test]
+fn a_server_without_tls_that_is_demanded_is_told_once_the_client_can_hear_it() {
+    for is_client_tls in [false, true] {
+        let mut bench = Bench::new(LoginPolicy {
+            offers_tls: true,
+            server_tls: ServerUpgrade::Always,
+            ..open()
+        });
+        bench.server(|w| greeting(false).write(w)).unwrap();
+        bench.at_client();
+        if is_client_tls {
+            bench.ssl_request();
+        }
+        let refusal = bench.client(|w| response(NATIVE).write(w)).unwrap_err();
+        assert!(bench.login.out(Side::Server).is_empty());
+        assert_eq!(told(&mut bench, &refusal), (2026, Some(*b"HY000")));
+    }
 }
 
 #[test]
