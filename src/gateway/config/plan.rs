@@ -291,8 +291,9 @@ impl fmt::Display for HostPort {
     }
 }
 
-const DANGER_NONE: &str = "tls = \"danger-none\" verifies nothing: anybody on the path can pose as the \
-                           server, and read and change everything";
+const DANGER_NONE: &str = "tls = \"danger-none\": the server is not verified, and whoever is on \
+    the way can pose as it";
+
 const DANGER_PREFERRED: &str = "tls = \"danger-preferred\": the server is not verified, and \
     whoever is on the way can take TLS out of its greeting";
 
