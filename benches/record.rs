@@ -187,7 +187,6 @@ fn configs(records: RecordPath) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
         identity: None,
         min_version: Version::Tls13,
         suites,
-        resumes: true,
         records,
         handshake_timeout,
     };

@@ -86,7 +86,6 @@ fn drive(dir: &Path, gateway: SocketAddr, connections: usize) -> Result<()> {
         identity: None,
         min_version: Version::Tls13,
         suites: Vec::new(),
-        resumes: true,
         records: RecordPath::default(),
         handshake_timeout: Duration::from_secs(60),
     })?;

@@ -46,7 +46,6 @@
 //!     identity: None,
 //!     min_version: Version::Tls12,
 //!     suites: Vec::new(),
-//!     resumes: true,
 //!     records: RecordPath::default(),
 //!     handshake_timeout: Duration::from_secs(10),
 //! })?;

@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
@@ -44,9 +44,6 @@ pub struct ClientOptions {
     /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all
     /// safe ones.
     pub suites: Vec<String>,
-    /// Whether a session with the same server is resumed. False where the server may hand out
-    /// tickets and then end the handshake of whoever comes back with one, as OceanBase's does.
-    pub resumes: bool,
     /// The record path.
     pub records: RecordPath,
     /// From the connection being made to the end of the handshake.
@@ -171,9 +168,6 @@ impl ClientConfig {
                 builder.with_client_cert_resolver(Arc::new(resolver))
             }
         };
-        if !options.resumes {
-            rustls.resumption = Resumption::disabled();
-        }
         rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),

@@ -143,7 +143,6 @@ pub(crate) fn client_options(records: RecordPath) -> ClientOptions {
         identity: None,
         min_version: Version::Tls12,
         suites: Vec::new(),
-        resumes: true,
         records,
         handshake_timeout: Duration::from_secs(10),
     }

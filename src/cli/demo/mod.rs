@@ -115,7 +115,6 @@ fn client_config(dir: &std::path::Path) -> Result<Arc<ClientConfig>> {
         identity: None,
         min_version: Version::Tls13,
         suites: Vec::new(),
-        resumes: true,
         records: RecordPath::default(),
         handshake_timeout: Duration::from_secs(10),
     })

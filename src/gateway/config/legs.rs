@@ -20,7 +20,6 @@ use crate::tls::{
 /// What both legs of a route are built with.
 pub(super) struct LegContext<'a> {
     pub(super) files: &'a mut Files,
-    pub(super) protocol: Protocol,
     pub(super) records: RecordPath,
     pub(super) handshake_timeout: Duration,
 }
@@ -184,7 +183,6 @@ fn server_verify(
         identity: identity.clone(),
         min_version: min_version(source)?,
         suites: suites(source),
-        resumes: context.protocol != Protocol::Mysql,
         records: context.records,
         handshake_timeout: context.handshake_timeout,
     };

@@ -48,7 +48,6 @@ pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
         identity: None,
         min_version: Version::Tls12,
         suites: Vec::new(),
-        resumes: true,
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
     });
