@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::ResolvesClientCert;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
@@ -174,6 +174,17 @@ impl ClientConfig {
             records: options.records,
             handshake_timeout: options.handshake_timeout,
         }))
+    }
+
+    /// The same, but every session begins with a full handshake.
+    pub fn without_resumption(&self) -> Arc<Self> {
+        let mut rustls = rustls::ClientConfig::clone(&self.rustls);
+        rustls.resumption = Resumption::disabled();
+        Arc::new(Self {
+            rustls: Arc::new(rustls),
+            records: self.records,
+            handshake_timeout: self.handshake_timeout,
+        })
     }
 
     /// From the connection being made to the end of the handshake.

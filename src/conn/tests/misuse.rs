@@ -133,3 +133,20 @@ fn a_ticket_is_dated_by_the_call_that_brings_it() {
         assert!(pair.client.conn.facts().unwrap().resumed, "{path:?}");
     }
 }
+
+#[test]
+fn without_resumption_every_handshake_is_a_full_one() {
+    for path in PATHS {
+        let client = ClientConfig::new(&client_options(path)).unwrap();
+        let server = ServerConfig::new(&server_options(path)).unwrap();
+        for (client, resumes) in [(client.without_resumption(), false), (client, true)] {
+            let mut last = None;
+            for _ in 0..2 {
+                let mut pair = Pair::of(&client, &server);
+                pair.settle(usize::MAX).unwrap();
+                last = pair.client.conn.facts().map(|facts| facts.resumed);
+            }
+            assert_eq!(last, Some(resumes), "{path:?}");
+        }
+    }
+}

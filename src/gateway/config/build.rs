@@ -103,6 +103,7 @@ fn build_route(
     let connect_timeout_ms = source.connect_timeout_ms.as_ref();
     let mut context = LegContext {
         files,
+        protocol,
         records: settings.records,
         handshake_timeout,
     };

@@ -20,6 +20,7 @@ use crate::tls::{
 /// What both legs of a route are built with.
 pub(super) struct LegContext<'a> {
     pub(super) files: &'a mut Files,
+    pub(super) protocol: Protocol,
     pub(super) records: RecordPath,
     pub(super) handshake_timeout: Duration,
 }
@@ -186,8 +187,13 @@ fn server_verify(
         records: context.records,
         handshake_timeout: context.handshake_timeout,
     };
+    let config = ClientConfig::new(&options).map_err(|error| options_error(source, &error))?;
     Ok(ServerTls::Verify {
-        config: ClientConfig::new(&options).map_err(|error| options_error(source, &error))?,
+        config: match context.protocol {
+            Protocol::Tcp => config,
+            // OceanBase's servers hand out tickets and answer their use with internal_error.
+            Protocol::Mysql => config.without_resumption(),
+        },
         name,
         mode,
         identity,

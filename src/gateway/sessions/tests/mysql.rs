@@ -253,6 +253,25 @@ fn a_server_whose_client_left_in_the_login_is_answered_up_to_its_verdict() {
 }
 
 #[test]
+fn a_client_that_leaves_before_the_server_is_there_is_not_waited_for() {
+    for seed in 0..20 {
+        let mut bench = mysql_bench(SimOptions {
+            seed,
+            ..SimOptions::default()
+        });
+        let client = bench.client();
+        client.shutdown();
+        let server = bench.server(SERVER);
+        refuse_all(&mut bench, &server);
+        bench.until(|_| client.is_eof());
+        assert!(bench.elapsed() < Duration::from_secs(1));
+        drop((client, server));
+        bench.assert_empty();
+        assert_eq!(bench.failures(), "truncated=1");
+    }
+}
+
+#[test]
 fn a_client_that_leaves_behind_its_login_leaves_an_answer_to_every_question() {
     for (questions, verdict) in [(1, false), (1, true), (3, false)] {
         let mut bench = mysql_bench(SimOptions::default());
@@ -468,8 +487,43 @@ fn a_server_that_closes_an_idle_session_is_heard_to_its_end() {
     drop(server);
     assert_eq!(bench.recv(&client, error.len()), error);
     bench.until(|_| client.is_eof());
+    // It has not read that yet, and asks for more.
+    client.send(&packet(0, |w| w.u8(Command::PING.0)));
+    for _ in 0..20 {
+        bench.cycle();
+    }
     assert!(!client.is_reset());
     drop(client);
     bench.assert_empty();
     assert_eq!(bench.failures(), "");
+}
+
+#[test]
+fn a_large_answer_to_a_slow_client_is_followed_to_its_end() {
+    let mut bench = mysql_bench(SimOptions::default());
+    let ends = Ends::logged_in(&mut bench, all(), IDLE);
+    ends.query(&mut bench);
+    let mut answer = packet(1, |w| w.u8(1));
+    let end = [0xfe, 0, 0, 2, 0];
+    let rows = (4..).take(40);
+    answer.extend(packet(2, |w| w.bytes(b"\x03defa definition")));
+    answer.extend(packet(3, |w| w.bytes(&end)));
+    rows.for_each(|id| answer.extend(packet(id, |w| w.bytes(&pattern(60_000)))));
+    answer.extend(packet(44, |w| w.bytes(&end)));
+
+    bench.sessions.drain(&mut bench.engine);
+    let mut sent_len = 0;
+    for _ in 0..200 {
+        sent_len += ends.server.send(&answer[sent_len..]);
+        bench.cycle();
+    }
+    assert!(sent_len < answer.len(), "the server was not stopped");
+    let mut received = Vec::new();
+    bench.until(|_| {
+        sent_len += ends.server.send(&answer[sent_len..]);
+        received.extend(ends.client.recv(answer.len() - received.len()));
+        received.len() == answer.len()
+    });
+    assert!(received == answer);
+    ends.assert_left(&mut bench);
 }
