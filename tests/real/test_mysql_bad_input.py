@@ -51,7 +51,7 @@ class OfClients(MysqlCase):
     def check_nothing_reached_the_server(self):
         """Of the client, that is: the gateway itself may end its leg by a login that is refused."""
         for login in self.server.logins[self.logins :]:
-            self.assertEqual(Login.decode(login).auth, b"")
+            self.assertIn(Login.decode(login).auth, (b"", bytes(20)))
             for word in (b"good", b"confidential", b"smuggled"):
                 self.assertNotIn(word, login)
         self.assertEqual(self.server.commands, [])

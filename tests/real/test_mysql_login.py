@@ -190,7 +190,10 @@ class Keys(MysqlCase):
     def check(self, way: str, side: str, **changes):
         server = databases.mysql()
         made = route("test", client_side("preferred"), server_side(server, side, **changes))
-        port = self.gateway(made).port
+        proxy = self.gateway(made)
+        port = proxy.port
+        if "danger_fetch_server_public_key" in changes:
+            proxy.claimed(message="danger", route="test")
         for account in ("caching", "sha256"):
             server.forget_passwords()
             with self.subTest(account), enter(port, account, way) as client:

@@ -204,8 +204,8 @@ impl Sessions {
             engine.close(id);
         }
         run.step = match session.server.id {
-            Some(_) => run.login.abandon(),
-            None => Step::End,
+            Some(_) if !session.server.is_ended => run.login.abandon(),
+            _ => Step::End,
         };
         if run.step == Step::End {
             session.end(engine);
