@@ -1,7 +1,9 @@
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::error::Result;
-use crate::wire::Reader;
+use crate::wire::{Reader, Writer};
 
 use super::capabilities::Capabilities;
 use super::response::{Attributes, read_plugin};
@@ -130,16 +132,25 @@ impl<'a> ChangeUser<'a> {
             .ok_or(Violation::Malformed("a COM_CHANGE_USER"))
     }
 
+    /// The command's payload with another authentication response; every other byte stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the payload is another command, or the response is longer than 255 bytes.
+    pub fn with_auth_response(
+        payload: &[u8],
+        auth_response: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Violation> {
+        splice(payload, auth_response).ok_or(Violation::Malformed("a COM_CHANGE_USER"))
+    }
+
     fn read(reader: &mut Reader<'a>, capabilities: Capabilities) -> Option<Self> {
         if Command(reader.u8()?) != Command::CHANGE_USER {
             return None;
         }
         let user = reader.nul_bytes()?;
         let auth_response = match capabilities.contains(Capabilities::SECURE_CONNECTION) {
-            true => {
-                let len = reader.u8()?;
-                reader.take(len.into())?
-            }
+            true => read_auth_response(reader)?,
             false => reader.nul_bytes()?,
         };
         let database = reader.nul_bytes()?;
@@ -156,6 +167,29 @@ impl<'a> ChangeUser<'a> {
             attributes: Attributes::read(reader, capabilities)?,
         })
     }
+}
+
+fn splice(payload: &[u8], auth_response: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut reader = Reader::new(payload);
+    if Command(reader.u8()?) != Command::CHANGE_USER {
+        return None;
+    }
+    reader.nul_bytes()?;
+    let before = payload.get(..payload.len() - reader.len())?;
+    read_auth_response(&mut reader)?;
+    // Reserved once: growing would leave copies of a password behind in freed memory.
+    let mut out = Zeroizing::new(Vec::with_capacity(payload.len() + auth_response.len()));
+    let mut writer = Writer::new(&mut out);
+    writer.bytes(before);
+    writer.u8(u8::try_from(auth_response.len()).ok()?);
+    writer.bytes(auth_response);
+    writer.bytes(reader.rest());
+    Some(out)
+}
+
+fn read_auth_response<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let len = reader.u8()?;
+    reader.take(len.into())
 }
 
 /// Leaves the authentication response out, as it may be a password.

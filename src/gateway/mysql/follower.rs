@@ -1,7 +1,8 @@
+use super::login::Login;
 use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::{
-    Activity, Capabilities, Command, ErrPacket, Framing, Sequence, ServerKind, SessionWatch,
-    StatusFlags, write_packet,
+    Activity, Capabilities, Command, ErrPacket, Framing, HEADER_LEN, Sequence, ServerKind,
+    SessionWatch, StatusFlags, write_packet,
 };
 use crate::gateway::session::Side;
 use crate::wire::Writer;
@@ -11,6 +12,10 @@ use crate::wire::Writer;
 pub(in crate::gateway) struct Follower {
     watch: SessionWatch,
     framing: Framing,
+    /// What the login agreed on, for the next one.
+    login: Login,
+    /// A user was changed in passing.
+    has_missed_login: bool,
 }
 
 impl Follower {
@@ -19,17 +24,42 @@ impl Follower {
         capabilities: Capabilities,
         framing: Framing,
         status: StatusFlags,
+        login: Login,
     ) -> Self {
         Self {
             watch: SessionWatch::new(kind, capabilities, framing, status),
             framing,
+            login,
+            has_missed_login: false,
         }
+    }
+
+    /// True where `bytes`, the next of the client, begin a login as another user that nothing is in
+    /// the way of: such a one passes packet by packet, like the first.
+    pub(in crate::gateway) fn begins_login(&self, bytes: &[u8]) -> bool {
+        let command = bytes.get(HEADER_LEN).copied().map(Command);
+        command == Some(Command::CHANGE_USER)
+            && self.framing == Framing::Plain
+            && self.watch.activity() == Activity::Idle
+    }
+
+    /// True where a login as another user has begun in passing, behind another command or in a
+    /// framing, and might show a password on a leg where it must not be seen.
+    pub(in crate::gateway) fn has_missed_login(&self) -> bool {
+        self.has_missed_login && self.login.is_translating()
+    }
+
+    /// The login as another user.
+    pub(in crate::gateway) fn into_login(self) -> Login {
+        self.login.again()
     }
 
     /// Takes note of bytes that `from` has sent to the other side.
     pub(in crate::gateway) fn passed(&mut self, from: Side, bytes: &[u8]) {
         match from {
-            Side::Client => self.watch.client(bytes, |_, _| {}),
+            Side::Client => self.watch.client(bytes, |start, _| {
+                self.has_missed_login |= start.command == Command::CHANGE_USER;
+            }),
             Side::Server => self.watch.server(bytes),
         }
     }
@@ -89,17 +119,28 @@ const SHUTDOWN: ErrPacket<'static> = ErrPacket {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::frame::mysql::OkPacket;
+    use crate::frame::mysql::auth::KeySource;
+    use crate::gateway::mysql::{LoginPolicy, PasswordKeys, ServerUpgrade};
 
     fn follower(framing: Framing) -> Follower {
-        let status = StatusFlags::default();
-        Follower::new(
-            ServerKind::MySql,
-            Capabilities::PROTOCOL_41,
-            framing,
-            status,
-        )
+        let login = Login::new(LoginPolicy {
+            offers_tls: false,
+            requires_tls: false,
+            is_client_local: false,
+            is_proxy_trusted: false,
+            server_tls: ServerUpgrade::Never,
+            is_server_local: false,
+            keys: PasswordKeys {
+                server: Arc::new(KeySource::Refused),
+                own: None,
+            },
+        });
+        let (kind, capabilities) = (ServerKind::MySql, Capabilities::PROTOCOL_41);
+        Follower::new(kind, capabilities, framing, StatusFlags::default(), login)
     }
 
     fn packet(sequence: u8, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {

@@ -11,9 +11,9 @@ use super::refusal::Refusal;
 use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::auth::{FULL_AUTH, Plugin};
 use crate::frame::mysql::{
-    Attributes, Capabilities, Command, ErrPacket, FirstClientPacket, FirstServerPacket, Framing,
-    Greeting, HandshakeResponse, LoginReply, Packet, PacketAssembler, Sequence, ServerKind,
-    SslRequest, StatusFlags, Violation, write_packet,
+    Attributes, Capabilities, ChangeUser, Command, ErrPacket, FirstClientPacket, FirstServerPacket,
+    Framing, Greeting, HandshakeResponse, LoginReply, Packet, PacketAssembler, Sequence,
+    ServerKind, SslRequest, StatusFlags, Violation, write_packet,
 };
 use crate::gateway::session::Side;
 use crate::limits::LOGIN_PACKET_LEN_MAX;
@@ -75,6 +75,8 @@ pub(in crate::gateway) struct Login {
     is_server_done: bool,
     /// The client has left, or was refused.
     is_abandoned: bool,
+    /// It is not the session's first: the client changes its user.
+    is_another: bool,
 }
 
 struct Leg {
@@ -92,6 +94,8 @@ enum State {
     ClientTls,
     /// The client logs in, in TLS.
     Login,
+    /// The client logs in as another user.
+    ChangeUser,
     /// With the login that waits for the password in it.
     Password(Zeroizing<Vec<u8>>),
     /// With the login that waits for the server's TLS.
@@ -144,6 +148,7 @@ impl Login {
             is_server_waiting: false,
             is_server_done: false,
             is_abandoned: false,
+            is_another: false,
         }
     }
 
@@ -163,7 +168,9 @@ impl Login {
     pub(in crate::gateway) fn wants(&self, side: Side) -> bool {
         match self.state {
             State::Greeting => side == Side::Server,
-            State::FirstPacket | State::Login | State::Password(_) => side == Side::Client,
+            State::FirstPacket | State::Login | State::ChangeUser | State::Password(_) => {
+                side == Side::Client
+            }
             State::Replies { .. } => true,
             State::ClientTls | State::ServerTls(_) | State::Over => false,
         }
@@ -176,6 +183,7 @@ impl Login {
             State::FirstPacket => (Side::Client, "the client's login or request for TLS"),
             State::ClientTls => (Side::Client, "the client's TLS handshake"),
             State::Login => (Side::Client, "the client's login in TLS"),
+            State::ChangeUser => (Side::Client, "the client's change of user"),
             State::Password(_) => (Side::Client, "the client's password"),
             State::ServerTls(_) => (Side::Server, "the server's TLS handshake"),
             State::Replies {
@@ -219,8 +227,28 @@ impl Login {
     }
 
     /// Follows the session that a login which has succeeded begins.
-    pub(in crate::gateway) fn follow(&self) -> Follower {
-        Follower::new(self.kind, self.capabilities, self.framing, self.status)
+    /// The memory of its packets, which may be passwords, is given up.
+    pub(in crate::gateway) fn follow(mut self) -> Follower {
+        (self.client, self.server) = (Leg::new(), Leg::new());
+        let (kind, capabilities) = (self.kind, self.capabilities);
+        Follower::new(kind, capabilities, self.framing, self.status, self)
+    }
+
+    /// The login in mid-session, as another user, of a client that is logged in.
+    pub(super) fn again(mut self) -> Self {
+        self.state = State::ChangeUser;
+        self.is_another = true;
+        self
+    }
+
+    /// True for the session's first login.
+    pub(in crate::gateway) fn is_first(&self) -> bool {
+        !self.is_another
+    }
+
+    /// True where a password may have to change its form between the two legs.
+    pub(super) fn is_translating(&self) -> bool {
+        self.passage.is_translating()
     }
 
     fn next(&mut self, side: Side, rest: &mut &[u8]) -> Progress {
@@ -308,6 +336,7 @@ impl Login {
                 Err(violation) => Err(broken(violation)),
             },
             State::Login => self.login(payload),
+            State::ChangeUser => self.change_user(payload),
             State::Password(login) => self.answer_before_login(login, &payload),
             _ => self.answer(&payload),
         }
@@ -325,13 +354,24 @@ impl Login {
         self.capabilities =
             Capabilities::from_bits(self.capabilities.bits() & response.capabilities.bits());
         self.framing = Framing::agreed(self.kind, self.capabilities, response.attributes);
-        let plugin = match response.plugin {
-            None | Some([]) => Plugin::Native,
-            Some(name) => Plugin::named(name),
-        };
-        let has_answer = !response.auth_response.is_empty();
-        self.passage.switch(plugin, None, has_answer)?;
-        match self.passage.take_login(response.auth_response)? {
+        let (plugin, response) = (plugin_of(response.plugin), secret(response.auth_response));
+        self.enter(payload, plugin, &response)
+    }
+
+    fn change_user(&mut self, payload: Zeroizing<Vec<u8>>) -> Progress {
+        let command = ChangeUser::parse(&payload, self.capabilities)
+            .map_err(|violation| Refusal::violation(Side::Client, violation))?;
+        if !self.policy.is_proxy_trusted {
+            check_attributes(command.attributes)?;
+        }
+        let (plugin, response) = (plugin_of(command.plugin), secret(command.auth_response));
+        self.enter(payload, plugin, &response)
+    }
+
+    /// Has the client's answer in `payload` pass as the plugin and the two legs have it.
+    fn enter(&mut self, payload: Zeroizing<Vec<u8>>, plugin: Plugin, response: &[u8]) -> Progress {
+        self.passage.switch(plugin, None, !response.is_empty())?;
+        match self.passage.take_login(response)? {
             InLogin::Keep => self.pass_login(payload),
             InLogin::Replace(response) => self.pass_login_with(&payload, &response),
             InLogin::Ask(question) => {
@@ -354,12 +394,18 @@ impl Login {
     }
 
     fn pass_login_with(&mut self, login: &[u8], auth_response: &[u8]) -> Progress {
-        let login = HandshakeResponse::with_auth_response(login, auth_response)
-            .map_err(|violation| Refusal::violation(Side::Client, violation))?;
-        self.pass_login(login)
+        let login = match self.is_another {
+            true => ChangeUser::with_auth_response(login, auth_response),
+            false => HandshakeResponse::with_auth_response(login, auth_response),
+        };
+        self.pass_login(login.map_err(|violation| Refusal::violation(Side::Client, violation))?)
     }
 
     fn pass_login(&mut self, mut login: Zeroizing<Vec<u8>>) -> Progress {
+        if self.is_another {
+            self.send_to_server(&login);
+            return Ok(Step::Go);
+        }
         let broken = |violation| Refusal::violation(Side::Client, violation);
         let capabilities = HandshakeResponse::parse(&login)
             .map_err(broken)?
@@ -383,6 +429,10 @@ impl Login {
         let passes = match reply {
             LoginReply::Ok(ok) => {
                 self.status = ok.status;
+                return Ok(Ok(self.end(payload, Step::Relay)));
+            }
+            // Whether a session lives on as it was is up to the server.
+            LoginReply::Err(_) if self.is_another => {
                 return Ok(Ok(self.end(payload, Step::Relay)));
             }
             LoginReply::Err(_) => return Ok(Ok(self.end(payload, Step::End))),
@@ -463,6 +513,17 @@ impl Leg {
             writer.bytes(payload)
         });
     }
+}
+
+fn plugin_of(name: Option<&[u8]>) -> Plugin {
+    match name {
+        None | Some([]) => Plugin::Native,
+        Some(name) => Plugin::named(name),
+    }
+}
+
+fn secret(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(bytes.to_vec())
 }
 
 /// Claims of being a proxy are believed by OceanBase from anybody.

@@ -111,6 +111,12 @@ impl PasswordPassage {
         self.client = Transport::Tls;
     }
 
+    /// True where just one of the legs shows a password to nobody else.
+    pub(super) fn is_translating(&self) -> bool {
+        let is_safe = |leg: Transport| leg.is_safe_for(Plugin::CachingSha2);
+        is_safe(self.client) != is_safe(self.server)
+    }
+
     pub(super) fn plugin(&self) -> Plugin {
         self.plugin
     }

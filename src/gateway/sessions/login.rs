@@ -5,7 +5,7 @@ use std::mem;
 use super::*;
 use crate::frame::mysql::Sequence;
 use crate::gateway::config::{Protocol, Route, VerifyMode};
-use crate::gateway::mysql::{Login, LoginPolicy, PasswordKeys, Refusal, ServerUpgrade, Step};
+use crate::gateway::mysql::{LoginPolicy, PasswordKeys, Refusal, ServerUpgrade, Step};
 use crate::gateway::session::LoginRun;
 
 impl Sessions {
@@ -20,6 +20,30 @@ impl Sessions {
             engine.set_timer(client, Some(engine.now().monotonic.after(limit)));
         }
         self.login(engine, key);
+    }
+
+    /// The client logs in as another user.
+    pub(super) fn change_user(&mut self, engine: &mut Engine, key: usize, follower: Follower) {
+        if let Some(session) = self.slab.get_mut(key) {
+            session.login = Some(Box::new(LoginRun {
+                login: follower.into_login(),
+                step: Step::Go,
+            }));
+            self.begin_login(engine, key);
+        }
+    }
+
+    /// The client has logged in as another user where that could not be seen in time, on a route
+    /// on which it might send a password for all to read. Nothing of it has left yet.
+    pub(super) fn end_missed_login(&mut self, engine: &mut Engine, key: usize) {
+        let text = "COM_CHANGE_USER in a compressed frame or behind another command, where a \
+                    password may have to change its form: use TLS on both legs, or on neither";
+        let error = Error::new(ErrorKind::Misuse, text);
+        self.count_failure(key, &error);
+        if let Some(session) = self.slab.get(key) {
+            report::session_failed(session, Side::Client, &error);
+            self.abort(engine, key);
+        }
     }
 
     /// TLS that the login asked for is in use.

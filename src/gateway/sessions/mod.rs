@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::config::{ClientTls, HostPort, ServerAddress, ServerTls};
 use super::counters::{AddressSlot, Gauges, Shard, Slot};
-use super::mysql::Refusal;
+use super::mysql::{Follower, Login, Refusal};
 use super::report::{self, Refusals};
 use super::resolver::{Answer, Names, Reply};
 use super::service::{Bounds, RouteState};
@@ -309,11 +309,13 @@ impl Sessions {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        let run = session.login.take();
+        let login = session.login.take().map(|run| run.login);
         session.half_open = None;
-        session.follower = run.map(|run| Box::new(run.login.follow()));
         session.phase = Phase::Relaying;
-        report::opened(session);
+        if login.as_ref().is_none_or(Login::is_first) {
+            report::opened(session);
+        }
+        session.follower = login.map(|login| Box::new(login.follow()));
         let (Some(client), Some(server)) = (session.client.id, session.server.id) else {
             return;
         };
@@ -342,6 +344,12 @@ impl Sessions {
         else {
             return;
         };
+        let begins_login = |it: &mut Box<Follower>| it.begins_login(engine.peek(source));
+        if from == Side::Client
+            && let Some(follower) = session.follower.take_if(begins_login)
+        {
+            return self.change_user(engine, key, *follower);
+        }
         let relayed = match &mut session.follower {
             Some(follower) => {
                 engine.relay_watched(source, sink, |bytes| follower.passed(from, bytes))
@@ -357,6 +365,9 @@ impl Sessions {
             Side::Server => &shard.to_client_bytes,
         };
         bytes.fetch_add(relayed.bytes as u64, Relaxed);
+        if (session.follower.as_ref()).is_some_and(|it| it.has_missed_login()) {
+            return self.end_missed_login(engine, key);
+        }
         if self.is_draining {
             self.leave(engine, key);
         }

@@ -29,6 +29,8 @@ struct Bench {
     listener: ListenerId,
     answers: Receiver<Answer>,
     bounds: Bounds,
+    /// Clients come as over a Unix socket.
+    peer_is_local: bool,
     events: Vec<Event>,
 }
 
@@ -65,6 +67,7 @@ impl Bench {
             listener,
             answers,
             bounds: Bounds::default(),
+            peer_is_local: false,
             events: Vec::new(),
         }
     }
@@ -102,6 +105,10 @@ impl Bench {
                 Event::Accepted { id, peer, listener } => {
                     assert_eq!(listener, self.listener);
                     let (state, bounds) = (&self.state, self.bounds);
+                    let peer = match self.peer_is_local {
+                        true => PeerAddress::Unix,
+                        false => peer,
+                    };
                     self.sessions
                         .accepted(&mut self.engine, id, peer, state, bounds);
                 }

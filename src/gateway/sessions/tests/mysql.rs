@@ -527,3 +527,66 @@ fn a_large_answer_to_a_slow_client_is_followed_to_its_end() {
     assert!(received == answer);
     ends.assert_left(&mut bench);
 }
+
+#[test]
+fn a_change_of_user_passes_like_a_login_and_the_session_goes_on() {
+    for is_refused in [false, true] {
+        let mut bench = mysql_bench(SimOptions::default());
+        let ends = Ends::logged_in(&mut bench, all(), IDLE);
+        ends.query(&mut bench);
+        ends.answer(&mut bench, IDLE | StatusFlags::IN_TRANS);
+        let change = packet(0, |w| w.bytes(CHANGE_USER));
+        for byte in change.chunks(5) {
+            ends.client.send(byte);
+            bench.cycle();
+        }
+        assert_eq!(bench.recv(&ends.server, change.len()), change);
+        ends.pass(&mut bench, Side::Server, &packet(1, |w| w.bytes(SWITCH)));
+        ends.pass(&mut bench, Side::Client, &packet(2, |w| w.bytes(&[7; 20])));
+        let verdict = match is_refused {
+            true => denied(3),
+            false => ok(3, IDLE),
+        };
+        ends.pass(&mut bench, Side::Server, &verdict);
+        ends.query(&mut bench);
+        ends.answer(&mut bench, IDLE);
+        bench.sessions.drain(&mut bench.engine);
+        ends.assert_left(&mut bench);
+        drop(ends);
+        bench.assert_empty();
+        assert_eq!(bench.failures(), "");
+    }
+}
+
+#[test]
+fn a_change_of_user_may_not_claim_to_be_a_proxy() {
+    let mut bench = mysql_bench(SimOptions::default());
+    let attributes = all().with(Capabilities::CONNECT_ATTRS);
+    let ends = Ends::logged_in(&mut bench, attributes, IDLE);
+    let claim = [CHANGE_USER, b"\x0e\x0b__client_ip\x011"].concat();
+    ends.client.send(&packet(0, |w| w.bytes(&claim)));
+    let told = read_packet(&mut bench, &ends.client);
+    assert_eq!(ErrPacket::parse(&told).unwrap().code, 1045);
+    bench.until(|_| ends.server.is_eof());
+    assert!(ends.server.recv(1).is_empty());
+}
+
+#[test]
+fn a_change_of_user_that_was_not_seen_in_time_ends_a_session_of_unlike_legs() {
+    for is_client_safe in [true, false] {
+        let mut bench = mysql_bench(SimOptions::default());
+        bench.peer_is_local = is_client_safe;
+        let ends = Ends::logged_in(&mut bench, all(), IDLE);
+        let mut commands = packet(0, |w| w.bytes(b"\x19\x01\0\0\0"));
+        commands.extend(packet(0, |w| w.bytes(CHANGE_USER)));
+        ends.client.send(&commands);
+        if is_client_safe {
+            bench.until(|_| ends.server.is_reset());
+            assert_eq!(bench.failures(), "misuse=1");
+        } else {
+            assert_eq!(bench.recv(&ends.server, commands.len()), commands);
+        }
+    }
+}
+
+const CHANGE_USER: &[u8] = b"\x11other\0\x14aaaaaaaaaaaaaaaaaaaa\0\x21\0mysql_native_password\0";
