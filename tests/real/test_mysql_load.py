@@ -199,7 +199,7 @@ class Killed(MysqlCase):
         load = self.start_load(database, proxy)
         end(database.process)
         until(lambda: any(isinstance(error, ServerError) for error in load.errors), "an ERR says so")
-        self.assertIn("unreachable", str(proxy.events(level="WARN")))
+        proxy.wait_event(level="WARN", message="server unreachable")
         database.start()
         self.stop_load(database, proxy, load)
         return proxy.rss_kib()
