@@ -87,6 +87,8 @@ pub(super) fn plaintext_behind_the_boundary_belongs_to_tls(open: Open) {
     pair.engine.write(client, b"upgradesmuggled");
     assert_eq!(pair.read(server, 7), b"upgrade");
     pair.engine.start_tls_server(server, &CONFIGS.server);
+    let alert = pair.read(client, 7);
+    assert!(matches!(alert[..], [21, 3, _, 0, 2, 2, _]), "{alert:?}");
     let Event::Closed { error, stage, .. } = pair.closed(server) else {
         unreachable!()
     };
