@@ -9,7 +9,6 @@ from harness.case import free_port
 from harness.databases import PASSWORD
 from harness.mysql_case import (
     PLAIN,
-    TLS_1_2,
     TLS_1_3,
     MysqlCase,
     client_side,

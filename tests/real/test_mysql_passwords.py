@@ -69,7 +69,7 @@ class Passwords(MysqlCase):
         self.check(drivers.Mysql2(), accounts=("caching",))
 
     def test_clients_that_have_the_servers_key(self):
-        """They can log in where the server takes what they encrypt, and are told so where the gateway has to read it."""
+        """They log in where the server takes what they encrypt, and are told so where the gateway has to read it."""
         driver = drivers.MysqlCli()
         driver.check()
         ports = self.start_gateway()

@@ -364,6 +364,16 @@ class Placements(MysqlCase):
         with enter(outer.port, next(iter(database.accounts.values()))) as client:
             self.assertEqual(client.query("SELECT REPEAT('x', 100000)").rows, [("x" * 100_000,)])
             client.quit()
+        # It is the certificate of the first hop that lets it into the second.
+        inner_side = to_address(f"127.0.0.1:{inner.port}", "verify-full")
+        nobody = self.gateway(route("nobody", client_side("required"), inner_side))
+        nobody.judges_failures = False
+        with self.assertRaises(protocol.ServerError) as refused:
+            enter(nobody.port, "u_none")
+        # In TLS 1.3 a client's handshake is complete before its certificate is judged.
+        self.assertIn(refused.exception.code, (2013, 2026))
+        event = inner.wait_event(route="inner", message="handshake failed")
+        self.assertIn("certificate", event["reason"].lower())
 
     def test_two_hops_to_mariadb(self):
         self.check_two_hops(databases.mariadb())

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import SkipTest
@@ -217,9 +216,6 @@ class Mysql2(Driver):
         if "rows" not in found:
             return Refused(found["code"], found["state"], found["message"])
         return [tuple(row) for row in found["rows"]]
-
-
-ALL = [MariadbCli(), MysqlCli(), PyMysql(), Connector(), Mysql2()]
 
 
 def _rows_of_cli(done) -> list[tuple]:

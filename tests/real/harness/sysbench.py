@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from . import databases, pki
 from .databases import PASSWORD, Database
-from .process import program, run
+from .process import run
 
 ROWS = 1_000
 THREADS = 64
@@ -44,10 +44,6 @@ def point_select(database: Database, host: str, port: int, is_tls: bool, seconds
     done = run(*command, "run", cwd=pki.sysbench_folder(), timeout_s=seconds + 60)
     assert done.returncode == 0, done.stdout + done.stderr
     return _parse(done.stdout)
-
-
-def is_installed() -> bool:
-    return program("sysbench") is not None
 
 
 _prepared: set[databases.Database] = set()
