@@ -2,7 +2,7 @@ CARGO  ?= cargo
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint install-deps
+.PHONY: help demo test soak lint install-deps
 
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,6 +12,9 @@ demo: ## Builds and runs the demonstration: plaintext against TLS, both latency 
 
 test: install-deps ## Runs everything: lint, cargo's tests, real servers and clients
 	@$(PYTHON) tests/run.py
+
+soak: install-deps ## Runs the tests with real servers for longer
+	@SOAK=1 $(PYTHON) tests/run.py real
 
 lint: ## Checks format, lints and documentation; warnings are errors
 	@$(PYTHON) tests/run.py lint

@@ -184,6 +184,7 @@ fn configs(records: RecordPath) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let client = ClientOptions {
         min_version: Version::Tls13,
         suites,
+        resumes: true,
         records,
         handshake_timeout,
         ..ClientOptions::new(Verify::Full(Roots::from_pem(&[chain]).expect("roots")))

@@ -4,7 +4,8 @@
     tests/run.py [lint] [cargo] [real]      all three where none is named
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 where anything failed. With REQUIRE_ALL=1 in the
-environment a skipped test is a failed one. Each check of `lint` counts as a test.
+environment a skipped test is a failed one, unless it is for want of MySQL's bootstrap. Each check of `lint` counts as
+a test.
 """
 
 import os
@@ -23,6 +24,9 @@ CARGO = os.environ.get("CARGO", "cargo")
 
 # A group that takes longer than this hangs. The machine of record needs a third of it.
 GROUP_TIMEOUT_S = 20 * 60
+
+# The one reason to skip that REQUIRE_ALL=1 lets pass: MySQL comes from a suite of Debian that is rolling.
+EXCUSED = "MySQL could not be bootstrapped"
 
 LINTS = [
     ("format", [CARGO, "fmt", "--check"], {}),
@@ -110,14 +114,15 @@ def real(tally: Tally) -> None:
         elif match := re.match(r"skip (.*)", line):
             tally.skips.append(f"real {match[1]}")
 
-    code = stream([python_with_cryptography(), "-u", "tests/real"], read)
+    code = stream([python_of_the_tests(), "-u", "tests/real"], read)
     if code != 0 and not tally.failures:
         tally.failures.append(f"tests/real: exit code {code}")
 
 
-def python_with_cryptography() -> str:
-    """The tests speak raw TLS with the `cryptography` package, which Debian packages for its own interpreter only."""
-    for python in (sys.executable, "/usr/bin/python3"):
+def python_of_the_tests() -> str:
+    """The one that tests/install-deps gave the drivers; else one with `cryptography`, which all real tests need."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sealwire"
+    for python in (str(cache / "venv/bin/python"), sys.executable, "/usr/bin/python3"):
         if shutil.which(python) and subprocess.run(
             [python, "-c", "import cryptography"], stdin=subprocess.DEVNULL, capture_output=True
         ).returncode == 0:
@@ -162,8 +167,9 @@ def summarize(tallies: list[Tally]) -> int:
         for skip in tally.skips:
             say(f"skipped: {skip}")
         if REQUIRE_ALL:
-            tally.failures += [f"skipped, but REQUIRE_ALL=1: {skip}" for skip in tally.skips]
-            tally.skips = []
+            needed = [skip for skip in tally.skips if EXCUSED not in skip]
+            tally.failures += [f"skipped, but REQUIRE_ALL=1: {skip}" for skip in needed]
+            tally.skips = [skip for skip in tally.skips if EXCUSED in skip]
         for failure in tally.failures:
             say(f"FAILED: {failure}")
     say(f"{'group':8}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")

@@ -6,8 +6,9 @@ use clap::Args;
 use x509_parser::time::ASN1Time;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::mysql::auth::KeySource;
 use crate::gateway::config::{
-    self, ClientCert, ClientTls, Plan, Route, ServerAddress, ServerTls, VerifyMode,
+    self, ClientCert, ClientTls, Plan, Protocol, Route, ServerAddress, ServerTls, VerifyMode,
 };
 use crate::gateway::machine::wall_s;
 
@@ -49,7 +50,16 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
         if let ServerAddress::Named(name) = address {
             writeln!(out, "  resolves {} at run time", name.host)?;
         }
+        if let Some(words) = password_words(route) {
+            writeln!(out, "  passwords without TLS: {words}")?;
+        }
+        if !route.client.trusted_proxies.is_empty() {
+            writeln!(out, "  believes what trusted_proxies say of their clients")?;
+        }
         writeln!(out, "  {}", bounds_words(route))?;
+        for danger in route.dangers() {
+            writeln!(out, "  DANGER: {danger}")?;
+        }
         for (side, identity) in route.identities() {
             let expiry = expiry_words(identity.not_after_s(), now_s);
             let shown = shown_to(side);
@@ -108,7 +118,23 @@ fn server_words(tls: &ServerTls) -> String {
             VerifyMode::DangerNone => {
                 "TLS; DANGER: its certificate is not checked, anybody can pose as it".into()
             }
+            VerifyMode::DangerPreferred => {
+                "TLS if its greeting offers that; its certificate is not checked".into()
+            }
         },
+    }
+}
+
+fn password_words(route: &Route) -> Option<&'static str> {
+    if route.protocol == Protocol::Tcp {
+        return None;
+    }
+    match *route.server.public_key {
+        KeySource::Refused => None,
+        KeySource::Known(_) => {
+            Some("encrypted to server_public_key where the server asks for them")
+        }
+        KeySource::DangerFetched => Some("encrypted to the key that the server sends in clear"),
     }
 }
 
@@ -253,6 +279,44 @@ mod tests {
             )
         );
     }
+
+    #[test]
+    fn what_lowers_security_is_told_as_a_danger() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("gateway.toml");
+        fs::write(&config, DANGEROUS).unwrap();
+        let mut out = Vec::new();
+        write_plan(&mut out, &config::load(&config).unwrap(), 0).unwrap();
+        let expected = "\
+route \"db\" (mysql)
+  listens on 127.0.0.1:1
+  clients: no TLS: bytes are taken as they come
+  server 127.0.0.1:2: TLS if its greeting offers that; its certificate is not checked
+  passwords without TLS: encrypted to the key that the server sends in clear
+  believes what trusted_proxies say of their clients
+  connections bounded by the gateway's limit, closed when idle for 28800 s; connect within 5 s, \
+handshake within 10 s
+  DANGER: tls = \"danger-preferred\": the server is not verified, and whoever is on the way can \
+take TLS out of its greeting
+  DANGER: danger_fetch_server_public_key: passwords are encrypted to the key of whoever answers
+configuration is good: 1 route(s)
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    const DANGEROUS: &str = r#"
+[[route]]
+name = "db"
+protocol = "mysql"
+listen = ["127.0.0.1:1"]
+[route.client]
+tls = "off"
+trusted_proxies = ["10.0.0.0/8"]
+[route.server]
+address = "127.0.0.1:2"
+tls = "danger-preferred"
+danger_fetch_server_public_key = true
+"#;
 
     const REENCRYPTING: &str = r#"
 [[route]]

@@ -66,7 +66,8 @@ struct RouteFlags {
     client_cert: Option<String>,
     /// TLS towards the server [default: verify-full]
     #[arg(long, value_name = "MODE",
-        value_parser = words(&["off", "verify-ca", "verify-full", "fingerprint", "danger-none"]))]
+        value_parser = words(&["off", "danger-none", "danger-preferred", "fingerprint", "verify-ca",
+            "verify-full"]))]
     server_tls: Option<String>,
     /// SHA-256 of the server's certificate, for fingerprint; may be repeated
     #[arg(long, value_name = "HEX")]

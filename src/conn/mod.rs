@@ -45,6 +45,8 @@ pub struct Connection {
     beginning: Option<Box<Beginning>>,
     is_closing: bool,
     is_peer_closed: bool,
+    /// TLS began in the midst of a plain connection, as both ends had agreed.
+    is_upgraded: bool,
     is_plain_after_handshake: bool,
     is_eof_an_end: bool,
 }
@@ -146,6 +148,7 @@ impl Connection {
             beginning: None,
             is_closing: false,
             is_peer_closed: false,
+            is_upgraded: false,
             is_plain_after_handshake: false,
             is_eof_an_end: false,
         }
@@ -407,18 +410,23 @@ impl Connection {
         })
     }
 
-    /// Answers bytes that begin no record: TLS has alerts for them, and a peer that has not begun
+    /// Answers bytes that begin no record: TLS has alerts for them. A peer that has never spoken of
     /// TLS gets none, since it would not know what they are.
     fn refuse(&mut self, now: Now, input: &[u8], error: Error, pools: &mut Pools) -> Error {
-        if self.is_handshaking() && !input.first().is_some_and(|first| (20..24).contains(first)) {
+        let is_record = input.first().is_some_and(|first| (20..24).contains(first));
+        let is_plain = self.is_handshaking() && !is_record;
+        if is_plain && !self.is_upgraded {
             return not_tls(input);
         }
         let mut header = [0; limits::RECORD_HEADER_LEN];
         let len = input.len().min(header.len());
         header[..len].copy_from_slice(&input[..len]);
         // The record path refuses such a header too, and queues the alert.
-        let _ = self.open_record(now, &mut header[..len], pools);
-        error
+        let _ = self.open_record(now, &mut header, pools);
+        match is_plain {
+            true => not_tls(input),
+            false => error,
+        }
     }
 
     fn refuse_partial(&mut self, now: Now, error: Error, pools: &mut Pools) -> Error {

@@ -116,6 +116,7 @@ impl Connection {
 
     fn begin_tls(&mut self, layer: Layer, now: Now, timeout: Duration) {
         self.layer = layer;
+        self.is_upgraded = true;
         // A negotiation in front of TLS has a deadline for both.
         let deadline = now.monotonic.after(timeout);
         self.deadline = Some(self.deadline.map_or(deadline, |first| first.min(deadline)));

@@ -311,6 +311,12 @@ impl Engine {
     /// full. The only copy is the one into the sink's record. A connection is not relayed to
     /// itself: nothing moves.
     pub fn relay(&mut self, from: ConnId, to: ConnId) -> Relayed {
+        self.relay_watched(from, to, |_| {})
+    }
+
+    /// The same, and shows `watch` what is moved, where it lies. None of it leaves before the next
+    /// wait.
+    pub fn relay_watched(&mut self, from: ConnId, to: ConnId, watch: impl FnMut(&[u8])) -> Relayed {
         let mut relayed = Relayed {
             bytes: 0,
             records: 0,
@@ -325,7 +331,7 @@ impl Engine {
         }
         let (from, to) = (from.index, to.index);
         if let Some((source, sink)) = self.slots.get2_mut(from as usize, to as usize) {
-            relayed = relay::relay(source, sink, &mut self.io);
+            relayed = relay::relay(source, sink, &mut self.io, watch);
         }
         self.touch(from);
         self.touch(to);

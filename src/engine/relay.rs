@@ -24,7 +24,12 @@ pub enum RelayState {
     SinkFull,
 }
 
-pub(super) fn relay(source: &mut Slot, sink: &mut Slot, io: &mut Io) -> Relayed {
+pub(super) fn relay(
+    source: &mut Slot,
+    sink: &mut Slot,
+    io: &mut Io,
+    mut watch: impl FnMut(&[u8]),
+) -> Relayed {
     let (mut bytes, mut records) = (0, 0);
     let state = loop {
         let chunk = source.plain(&io.chunks);
@@ -33,7 +38,10 @@ pub(super) fn relay(source: &mut Slot, sink: &mut Slot, io: &mut Io) -> Relayed 
             break RelayState::Drained;
         }
         let taken = match sink.try_write(chunk, &mut io.pools) {
-            Ok(taken) => taken,
+            Ok(taken) => {
+                watch(&chunk[..taken]);
+                taken
+            }
             Err(error) => {
                 sink.fail(error, io);
                 0

@@ -1,7 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
@@ -30,6 +32,64 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Relaxed);
     }
+}
+
+/// How many of a resource each address has taken, over all workers. It is asked once per
+/// connection, and holds nothing of addresses that have none.
+#[derive(Debug, Default)]
+pub(crate) struct AddressGauge(Mutex<HashMap<IpAddr, usize>>);
+
+/// One slot that an address has taken of an [`AddressGauge`], given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct AddressSlot {
+    gauge: Arc<AddressGauge>,
+    address: IpAddr,
+}
+
+impl AddressGauge {
+    /// Takes a slot for `address` unless it has `max`; 0: no bound.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, max: usize) -> Option<AddressSlot> {
+        let mut taken = self.lock();
+        let count = taken.entry(address).or_default();
+        if max != 0 && *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(AddressSlot {
+            gauge: self.clone(),
+            address,
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for AddressSlot {
+    fn drop(&mut self) {
+        let mut taken = self.gauge.lock();
+        if let Entry::Occupied(mut count) = taken.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// What is taken of everything that is bounded for the gateway as a whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauges {
+    /// Connections of clients.
+    pub(crate) open: Arc<Gauge>,
+    /// Those that have not come to their session.
+    pub(crate) half_open: Arc<AddressGauge>,
 }
 
 /// What one route counts. It outlives reloads of the configuration.
@@ -127,6 +187,22 @@ mod tests {
         drop(first);
         assert!(gauge.enter(2).is_some());
         assert!(gauge.enter(0).is_some());
+    }
+
+    #[test]
+    fn each_address_has_a_bound_of_its_own_and_none_is_remembered() {
+        let gauge = Arc::new(AddressGauge::default());
+        let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let first = gauge.enter(a, 1).unwrap();
+        assert!(gauge.enter(a, 1).is_none());
+        let other = gauge.enter(b, 1).unwrap();
+        let unbounded = gauge.enter(a, 0).unwrap();
+        drop(first);
+        assert!(gauge.enter(a, 1).is_none());
+        drop(unbounded);
+        assert!(gauge.enter(a, 1).is_some());
+        drop(other);
+        assert!(gauge.is_empty());
     }
 
     #[test]

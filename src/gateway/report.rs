@@ -43,6 +43,17 @@ pub(super) fn handshake_failed(session: &Session, side: Side, error: &Error) {
     }
 }
 
+/// The gateway has refused a client's login, or given it up: a program is configured wrongly, or
+/// somebody tries what he should not.
+pub(super) fn login_refused(session: &Session, error: &Error) {
+    let peer = session.peer;
+    let route = &*session.state.route.name;
+    let class = error.kind().class();
+    let reason = escape(error);
+    let stage = "client_handshake";
+    tracing::warn!(%peer, route, %class, reason, %stage, "handshake failed");
+}
+
 /// A connection that was in use broke, or was idle for too long.
 pub(super) fn session_failed(session: &Session, side: Side, error: &Error) {
     let peer = session.peer;

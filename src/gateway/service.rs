@@ -3,29 +3,50 @@ use std::sync::Arc;
 
 use super::config::{Plan, Route};
 use super::counters::RouteCounters;
+use crate::error::Result;
+use crate::frame::mysql::auth::PrivateKey;
 
 /// A plan in service: its routes with their counters.
 pub(crate) struct Service {
     pub(crate) plan: Arc<Plan>,
     pub(crate) routes: Vec<Arc<RouteState>>,
-    /// Open connections of clients, all routes and workers together.
+    pub(crate) bounds: Bounds,
+    password_key: Option<Arc<PrivateKey>>,
+}
+
+/// What connections of clients are bounded by, all routes and workers together; 0: not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
     pub(crate) connections_max: usize,
+    /// Of those that have not come to their session.
+    pub(crate) half_open_max_per_address: usize,
 }
 
 /// A route in service.
 pub(crate) struct RouteState {
     pub(crate) route: Arc<Route>,
     pub(crate) counters: Arc<RouteCounters>,
+    /// To which clients without TLS encrypt their passwords, where a route has such clients. It is
+    /// made once, before anybody is served: that takes a good part of a second.
+    pub(crate) password_key: Option<Arc<PrivateKey>>,
 }
 
 impl Service {
-    /// Puts `plan` into service; a route that was there under the same name goes on counting.
+    /// Puts `plan` into service; a route that was there under the same name goes on counting, and
+    /// the key for passwords stays.
     pub(crate) fn new(
         plan: Arc<Plan>,
         previous: Option<&Self>,
         workers: usize,
         connections_max: usize,
-    ) -> Self {
+    ) -> Result<Self> {
+        let known = previous.and_then(|service| service.password_key.clone());
+        let password_key = match known {
+            None if plan.routes.iter().any(|route| route.needs_password_key()) => {
+                Some(Arc::new(PrivateKey::generate()?))
+            }
+            known => known,
+        };
         let counters: HashMap<_, _> = previous
             .into_iter()
             .flat_map(|service| &service.routes)
@@ -36,12 +57,17 @@ impl Service {
             Arc::new(RouteState {
                 route: route.clone(),
                 counters: known.unwrap_or_else(|| Arc::new(RouteCounters::new(workers))),
+                password_key: password_key.clone(),
             })
         };
-        Self {
+        Ok(Self {
             routes: plan.routes.iter().map(state).collect(),
-            connections_max,
+            bounds: Bounds {
+                connections_max,
+                half_open_max_per_address: plan.settings.half_open_max_per_address,
+            },
             plan,
-        }
+            password_key,
+        })
     }
 }

@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::counters::Slot;
-use super::mysql::{Login, Step};
+use super::counters::{AddressSlot, Slot};
+use super::mysql::{Follower, Login, Step};
 use super::service::RouteState;
-use crate::engine::{Address, ConnId, PeerAddress};
+use crate::engine::{Address, ConnId, Engine, PeerAddress};
 use crate::error::Error;
 
 /// One connection of a client with the one to its server.
@@ -17,8 +17,12 @@ pub(super) struct Session {
     pub(super) targets: Targets,
     /// Until it is over, where the route's protocol has one.
     pub(super) login: Option<Box<LoginRun>>,
+    /// From the end of the login on, where there was one.
+    pub(super) follower: Option<Box<Follower>>,
     /// How the last address that was tried failed.
     pub(super) last_error: Option<Error>,
+    /// Until it relays, the part of its address of the bound on those that do not.
+    pub(super) half_open: Option<AddressSlot>,
     /// The session's part of the bounds of its route and of the gateway.
     pub(super) _slots: [Slot; 2],
 }
@@ -40,6 +44,8 @@ pub(super) enum Phase {
     Connecting,
     /// The login passes, packet by packet.
     Login,
+    /// The client was told or has left; the server is still to end the login.
+    Abandoning,
     /// Bytes go both ways.
     Relaying,
     /// Both ends are being closed.
@@ -82,6 +88,18 @@ impl Session {
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ConnId> + use<> {
         self.client.id.into_iter().chain(self.server.id)
+    }
+
+    /// Ends both connections behind what they are still to be told.
+    pub(super) fn end(&mut self, engine: &mut Engine) {
+        self.phase = Phase::Ending;
+        self.ids().for_each(|id| engine.close(id));
+    }
+
+    /// True where an end of a connection by `error` breaks nothing off.
+    pub(super) fn is_end_in_order(&self, error: &Error) -> bool {
+        let follower = self.follower.as_ref();
+        self.phase == Phase::Relaying && follower.is_some_and(|it| it.is_end_in_order(error))
     }
 
     pub(super) fn server_name(&self) -> String {

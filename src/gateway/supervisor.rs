@@ -8,7 +8,7 @@ use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
 use super::config::{self, Plan};
-use super::counters::Gauge;
+use super::counters::Gauges;
 use super::log::{Log, escape};
 use super::machine;
 use super::resolver::{Resolver, system_lookup};
@@ -67,7 +67,7 @@ struct Supervisor {
     next_expiry_check: Instant,
     reloads: Reloads,
     bound: Bound,
-    open: Arc<Gauge>,
+    gauges: Gauges,
     running: usize,
     drain: Drain,
     counters: Counters,
@@ -104,7 +104,7 @@ impl Supervisor {
             next_expiry_check: Instant::now(),
             reloads: Reloads::default(),
             bound: Bound::new(),
-            open: Arc::default(),
+            gauges: Gauges::default(),
             running: workers,
             drain: Drain::Not,
             counters: Counters::default(),
@@ -127,14 +127,14 @@ impl Supervisor {
                 backend: plan.settings.backend,
                 ..EngineOptions::default()
             };
-            let (resolver, open) = (resolver.clone(), self.open.clone());
+            let (resolver, gauges) = (resolver.clone(), self.gauges.clone());
             let farewell = Farewell {
                 notices: notices.clone(),
                 outcome: None,
             };
             thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || work(index, &options, resolver, open, farewell))
+                .spawn(move || work(index, &options, resolver, gauges, farewell))
                 .map_err(|error| Error::io("start a worker thread", &error))?;
         }
         let mut started = Vec::with_capacity(workers);
@@ -163,12 +163,13 @@ impl Supervisor {
             max => max,
         };
         let previous = self.service.as_deref();
-        let service = Arc::new(Service::new(plan, previous, workers, connections_max));
+        let service = Arc::new(Service::new(plan, previous, workers, connections_max)?);
         let bound = self
             .prepare(&service)
             .inspect_err(|_| self.tell(|| Message::Rollback))?;
         self.tell(|| Message::Commit);
         self.watch = Watch::new(&service.plan.files, Instant::now());
+        warn_of_dangers(&service.plan);
         let is_new = |address: &Address| !self.bound.contains_key(address);
         for state in &service.routes {
             let route = &*state.route.name;
@@ -225,7 +226,7 @@ impl Supervisor {
             backend = self.backend,
             aes = %machine::aes_kind(),
             workers = self.mailboxes.len(),
-            connections_max = self.service.as_ref().map_or(0, |service| service.connections_max),
+            connections_max = self.service.as_ref().map_or(0, |it| it.bounds.connections_max),
             "ready"
         );
     }
@@ -303,14 +304,14 @@ impl Supervisor {
     /// Answers SIGTERM and SIGINT: the first one drains, the second one ends.
     fn end(&mut self) {
         if self.drain != Drain::Not {
-            tracing::warn!(sessions = self.open.taken(), "ending at once");
+            tracing::warn!(sessions = self.gauges.open.taken(), "ending at once");
             return self.stop();
         }
         let settings = self.service.as_ref().map(|service| &service.plan.settings);
         let timeout = settings.and_then(|settings| settings.drain_timeout);
         self.drain = Drain::Until(timeout.map(|timeout| Instant::now() + timeout));
         let timeout_s = timeout.map_or(0, |timeout| timeout.as_secs());
-        tracing::info!(sessions = self.open.taken(), timeout_s, "draining");
+        tracing::info!(sessions = self.gauges.open.taken(), timeout_s, "draining");
         self.tell(|| Message::Drain);
     }
 
@@ -319,7 +320,7 @@ impl Supervisor {
             && Instant::now() >= at
             && self.running > 0
         {
-            tracing::warn!(sessions = self.open.taken(), "drain timed out");
+            tracing::warn!(sessions = self.gauges.open.taken(), "drain timed out");
             self.stop();
         }
     }
@@ -394,13 +395,13 @@ fn work(
     index: usize,
     options: &EngineOptions,
     resolver: Resolver,
-    open: Arc<Gauge>,
+    gauges: Gauges,
     mut farewell: Farewell,
 ) {
     let outcome = Engine::new(options).and_then(|engine| {
         let backend = engine.describe();
         let fallback_reason = engine.fallback_reason().map(str::to_owned);
-        let (mut worker, mailbox) = Worker::new(index, engine, resolver, open);
+        let (mut worker, mailbox) = Worker::new(index, engine, resolver, gauges);
         let started = Notice::Started(Started {
             worker: index,
             mailbox,
@@ -458,6 +459,14 @@ fn warn_of_expiry(plan: &Plan) {
                 }
                 Some(_) => {}
             }
+        }
+    }
+}
+
+fn warn_of_dangers(plan: &Plan) {
+    for route in &plan.routes {
+        for danger in route.dangers() {
+            tracing::warn!(route = &*route.name, danger, "danger");
         }
     }
 }

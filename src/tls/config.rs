@@ -52,6 +52,9 @@ pub struct ClientOptions {
     /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all
     /// safe ones.
     pub suites: Vec<String>,
+    /// Whether a session with the same server is resumed. False where the server may hand out
+    /// tickets and then end the handshake of whoever comes back with one, as OceanBase's does.
+    pub resumes: bool,
     /// The record path.
     pub records: RecordPath,
     /// From the connection being made to the end of the handshake.
@@ -209,7 +212,10 @@ impl ClientConfig {
                 builder.with_client_cert_resolver(Arc::new(resolver))
             }
         };
-        rustls.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
+        rustls.resumption = match options.resumes {
+            true => Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX),
+            false => Resumption::disabled(),
+        };
         rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
@@ -264,6 +270,7 @@ impl ClientOptions {
             records: RecordPath::default(),
             handshake_timeout: Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
             allow_cn_name: false,
+            resumes: true,
         }
     }
 }

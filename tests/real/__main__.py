@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from harness import case, gateway  # noqa: E402  (the path to it is set above)
 
@@ -57,7 +57,7 @@ def run(test: unittest.TestCase) -> bool:
     result = unittest.TestResult()
     test.run(result)
     seconds = time.monotonic() - started
-    troubles = [text for _, text in result.failures + result.errors]
+    troubles = [f"{where}\n{text}" for where, text in result.failures + result.errors]
     if troubles:
         print(f"FAIL {test.id()} ({seconds:.1f} s)")
         print("\n".join(troubles))

@@ -128,6 +128,10 @@ fn plaintext_behind_the_boundary_never_reaches_the_plain_reader() {
             let error = end.feed_cut(&glued, cut).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotTls, "{role}, cut at {cut}");
             assert_eq!(end.end.received, PREFACE);
+            let sent = end.end.take_output().unwrap();
+            let alert = sent.split_last_chunk::<7>().map(|(_, alert)| alert);
+            let is_alert = alert.is_some_and(|alert| matches!(alert, [21, 3, _, 0, 2, 2, _]));
+            assert!(is_alert, "{role}, cut at {cut}: {sent:?}");
         }
     }
 }

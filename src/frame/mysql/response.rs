@@ -1,5 +1,7 @@
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::error::Result;
 use crate::wire::{Reader, Writer};
 
@@ -55,14 +57,7 @@ impl<'a> HandshakeResponse<'a> {
             return None;
         }
         let user = reader.nul_bytes()?;
-        let auth_response = match AuthEncoding::of(capabilities) {
-            AuthEncoding::Lenenc => reader.lenenc_bytes()?,
-            AuthEncoding::Short => {
-                let len = reader.u8()?;
-                reader.take(len.into())?
-            }
-            AuthEncoding::Nul => reader.nul_bytes()?,
-        };
+        let auth_response = AuthEncoding::of(capabilities).read(reader)?;
         let database = match capabilities.contains(Capabilities::CONNECT_WITH_DB) {
             true => Some(reader.nul_bytes()?),
             false => None,
@@ -127,6 +122,34 @@ impl<'a> HandshakeResponse<'a> {
         HandshakeResponse::parse(payload)?;
         set_capabilities(payload, capabilities)
     }
+
+    /// A login's payload with another authentication response; every other byte stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the payload is no login, or its encoding cannot hold the response.
+    pub fn with_auth_response(
+        payload: &[u8],
+        auth_response: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Violation> {
+        splice(payload, auth_response).ok_or(MALFORMED)
+    }
+}
+
+fn splice(payload: &[u8], auth_response: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut reader = Reader::new(payload);
+    let encoding = AuthEncoding::of(Fixed::read(&mut reader)?.capabilities);
+    reader.nul_bytes()?;
+    let before = payload.get(..payload.len() - reader.len())?;
+    encoding.read(&mut reader)?;
+    // Reserved once: growing would leave copies of a password behind in freed memory.
+    let len = payload.len() + auth_response.len() + LENENC_LEN_MAX;
+    let mut out = Zeroizing::new(Vec::with_capacity(len));
+    let mut writer = Writer::new(&mut out);
+    writer.bytes(before);
+    encoding.write(&mut writer, auth_response)?;
+    writer.bytes(reader.rest());
+    Some(out)
 }
 
 /// Leaves the authentication response out, as it may be a password.
@@ -249,9 +272,34 @@ impl AuthEncoding {
             false => Self::Nul,
         }
     }
+
+    fn read<'a>(&self, reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+        match self {
+            Self::Lenenc => reader.lenenc_bytes(),
+            Self::Short => {
+                let len = reader.u8()?;
+                reader.take(len.into())
+            }
+            Self::Nul => reader.nul_bytes(),
+        }
+    }
+
+    /// Writes what it can hold whole.
+    fn write(&self, writer: &mut Writer<'_>, response: &[u8]) -> Option<()> {
+        match self {
+            Self::Lenenc => writer.lenenc_bytes(response),
+            Self::Short if response.len() <= u8::MAX.into() => write_short(writer, response),
+            Self::Nul if !response.contains(&0) => writer.nul_bytes(response),
+            Self::Short | Self::Nul => return None,
+        }
+        Some(())
+    }
 }
 
 const MALFORMED: Violation = Violation::Malformed("a login of the protocol of MySQL 4.1");
+
+/// What a length takes at most, in bytes.
+const LENENC_LEN_MAX: usize = 9;
 
 /// The level that MySQL's clients send unless told otherwise.
 const ZSTD_LEVEL_DEFAULT: u8 = 3;

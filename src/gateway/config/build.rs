@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::document::{Given, Place, nearest};
 use super::files::Files;
 use super::legs::{self, LegContext};
+use super::mysql;
 use super::plan::{Plan, Protocol, Route, Settings, map_path};
 use super::source::{GatewaySource, RouteSource, Source};
 use crate::engine::{Address, BackendChoice};
@@ -84,6 +85,8 @@ fn settings(source: &GatewaySource) -> Result<Settings> {
             RecordPath::default(),
         )?,
         connections_max: size(source.max_connections.as_ref()),
+        half_open_max_per_address: (source.half_open_max_per_address.as_ref())
+            .map_or(HALF_OPEN_MAX_PER_ADDRESS, |given| size(Some(given))),
         drain_timeout: seconds(source.drain_timeout_s.as_ref(), DRAIN_TIMEOUT_S),
     })
 }
@@ -107,11 +110,13 @@ fn build_route(
     let mut context = LegContext {
         route: &name,
         files,
+        protocol,
         records: settings.records,
         handshake_timeout,
     };
     legs::check_combination(protocol, &source.client, &source.server)?;
     let client = legs::client(&source.client, &mut context)?;
+    mysql::check_unused(protocol, &client.tls, &source.client, &source.server)?;
     let server = legs::server(&source.server, &mut context)?;
     Ok(Route {
         name,
@@ -219,6 +224,10 @@ const RECORDS: &[(&str, RecordPath)] = &[
 
 /// Long enough for a lost SYN to be sent again twice.
 const CONNECT_TIMEOUT_MS: u64 = 5_000;
+
+/// Far more than a pool that starts has under way at once, and a tenth of the connections that a
+/// gateway with the usual limit of descriptors has: no address alone keeps the others out.
+const HALF_OPEN_MAX_PER_ADDRESS: usize = 1_000;
 
 /// MySQL's own wait_timeout: a pool that the server keeps is kept here too.
 const IDLE_TIMEOUT_S: u64 = 28_800;

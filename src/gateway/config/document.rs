@@ -160,13 +160,13 @@ impl<'a> Section<'a> {
         let Some(value) = self.table.get(key) else {
             return Ok(None);
         };
-        let DeValue::Boolean(boolean) = value.get_ref() else {
-            return Err(self.wrong_type(key, value, "true or false"));
-        };
-        Ok(Some(Given {
-            value: *boolean,
-            place: self.document.place(value.span()),
-        }))
+        match value.get_ref() {
+            DeValue::Boolean(given) => Ok(Some(Given {
+                value: *given,
+                place: self.document.place(value.span()),
+            })),
+            _ => Err(self.wrong_type(key, value, "true or false")),
+        }
     }
 
     pub(super) fn number(

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::document::Given;
 use crate::error::Result;
+use crate::frame::mysql::auth::PublicKey;
 use crate::tls::{Crls, Identity, Pem, Roots, TicketKeys};
 
 /// The files of one configuration, each read once, so that two routes never see two states of
@@ -165,6 +166,14 @@ impl Files {
         let roots = Roots::from_der("the system's authorities", certificates)?;
         self.system = Some(Arc::clone(&roots));
         Ok(roots)
+    }
+
+    /// An RSA key to which passwords are encrypted.
+    pub(super) fn public_key(&mut self, file: &Given<String>) -> Result<PublicKey> {
+        let path = self.load(file)?;
+        let name = path.display().to_string();
+        PublicKey::from_pem(self.pem(&path, &name).text)
+            .map_err(|error| file.place.error(error.at(name)))
     }
 
     fn load(&mut self, file: &Given<String>) -> Result<PathBuf> {

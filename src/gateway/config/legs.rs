@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::build::{choose, seconds};
 use super::document::Given;
 use super::files::Files;
+use super::mysql;
+use super::networks::Networks;
 use super::plan::{
     ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
@@ -22,6 +24,7 @@ pub(super) struct LegContext<'a> {
     /// The route's name.
     pub(super) route: &'a str,
     pub(super) files: &'a mut Files,
+    pub(super) protocol: Protocol,
     pub(super) records: RecordPath,
     pub(super) handshake_timeout: Duration,
 }
@@ -38,6 +41,12 @@ pub(super) fn check_combination(
         let text =
             "is for protocol = \"mysql\": only there does the client say whether it begins TLS";
         return Err(mode_error(client, "preferred", text));
+    }
+    let preferred = ServerMode::Verify(VerifyMode::DangerPreferred);
+    if server_mode == preferred && protocol == Protocol::Tcp {
+        let text = "is for protocol = \"mysql\": only there does the server say whether it speaks \
+                    TLS";
+        return Err(mode_error(server, "danger-preferred", text));
     }
     if client_mode != ClientMode::Passthrough || server_mode == ServerMode::Off {
         return Ok(());
@@ -67,6 +76,7 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
     Ok(ClientSide {
         tls,
         conditions: trust::conditions(source),
+        trusted_proxies: Networks::parse("trusted_proxies", &source.trusted_proxies)?,
         socket: socket_options(source),
     })
 }
@@ -88,10 +98,12 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
         }
         ServerMode::Verify(mode) => server_verify(source, mode, &address, context)?,
     };
+    let public_key = mysql::public_key(source, &address, &tls, context.files)?;
     Ok(ServerSide {
         address,
         tls,
         conditions: trust::conditions(source),
+        public_key: Arc::new(public_key),
         socket: socket_options(source),
     })
 }
@@ -211,6 +223,7 @@ fn server_verify(
         identity: identity.clone(),
         min_version: min_version(source)?,
         suites: suites(source),
+        resumes: context.protocol != Protocol::Mysql,
         records: context.records,
         handshake_timeout: context.handshake_timeout,
         allow_cn_name: allow_cn_name.is_some_and(|given| given.value),
@@ -351,6 +364,10 @@ const CLIENT_MODES: &[(&str, ClientMode)] = &[
 
 const SERVER_MODES: &[(&str, ServerMode)] = &[
     ("off", ServerMode::Off),
+    (
+        "danger-preferred",
+        ServerMode::Verify(VerifyMode::DangerPreferred),
+    ),
     ("verify-ca", ServerMode::Verify(VerifyMode::Ca)),
     ("verify-full", ServerMode::Verify(VerifyMode::Full)),
     ("fingerprint", ServerMode::Verify(VerifyMode::Fingerprint)),

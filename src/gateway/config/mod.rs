@@ -4,6 +4,8 @@ mod build;
 mod document;
 mod files;
 mod legs;
+mod mysql;
+mod networks;
 mod plan;
 mod secret;
 mod source;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
 pub(crate) use files::Stamp;
+#[cfg(test)]
+pub(crate) use networks::Networks;
 pub(crate) use plan::{
     ClientCert, ClientTls, HostPort, Plan, Protocol, Route, ServerAddress, ServerTls, VerifyMode,
 };

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::Stamp;
+use super::networks::Networks;
 use super::source::Source;
 use crate::engine::backend::SocketOptions;
 use crate::engine::{Address, BackendChoice};
+use crate::frame::mysql::auth::KeySource;
 use crate::tls::{ClientConfig, Identity, RecordPath, ServerConfig, ServerName};
 
 /// A configuration that was found good as a whole. It never changes: a reload makes another one.
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     /// Open connections of clients, all routes together; 0: as many as the limit of descriptors
     /// allows.
     pub(crate) connections_max: usize,
+    /// Connections of one IP address that have not come to their session; 0: no bound.
+    pub(crate) half_open_max_per_address: usize,
     /// How long sessions may go on after the first SIGTERM; `None`: until they end.
     pub(crate) drain_timeout: Option<Duration>,
 }
@@ -79,6 +83,8 @@ pub(crate) struct ClientSide {
     pub(crate) tls: ClientTls,
     /// What else decides whom it believes, one sentence each, for a report.
     pub(crate) conditions: Vec<String>,
+    /// From where a MySQL client may speak for others.
+    pub(crate) trusted_proxies: Networks,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }
@@ -125,6 +131,8 @@ pub(crate) struct ServerSide {
     pub(crate) tls: ServerTls,
     /// What else decides whom it believes, one sentence each, for a report.
     pub(crate) conditions: Vec<String>,
+    /// What MySQL passwords are encrypted to on a leg without TLS.
+    pub(crate) public_key: Arc<KeySource>,
     /// Options of its sockets.
     pub(crate) socket: SocketOptions,
 }
@@ -152,7 +160,7 @@ pub(crate) struct HostPort {
 pub(crate) enum ServerTls {
     /// Bytes go out as they are.
     Off,
-    /// The gateway is a TLS client that verifies the server.
+    /// The gateway is a TLS client.
     Verify {
         /// What connections are made of.
         config: Arc<ClientConfig>,
@@ -176,9 +184,40 @@ pub(crate) enum VerifyMode {
     Fingerprint,
     /// Not at all.
     DangerNone,
+    /// Not at all, and where the server's greeting offers no TLS there is none.
+    DangerPreferred,
 }
 
 impl Route {
+    /// True where a client without TLS may have to encrypt its password to the gateway: the server
+    /// takes it in clear.
+    pub(crate) fn needs_password_key(&self) -> bool {
+        let is_plain = match self.client.tls {
+            ClientTls::Off => true,
+            ClientTls::Terminated { is_required, .. } => !is_required,
+            ClientTls::Passthrough => false,
+        };
+        let is_safe = matches!(self.server.tls, ServerTls::Verify { .. })
+            || matches!(self.server.address, ServerAddress::Fixed(Address::Unix(_)));
+        self.protocol == Protocol::Mysql && is_plain && is_safe
+    }
+
+    /// What on this route lowers its security, in words.
+    pub(crate) fn dangers(&self) -> impl Iterator<Item = &'static str> {
+        let mode = match &self.server.tls {
+            ServerTls::Verify { mode, .. } => Some(*mode),
+            ServerTls::Off => None,
+        };
+        let is_fetched = matches!(*self.server.public_key, KeySource::DangerFetched);
+        [
+            (mode == Some(VerifyMode::DangerNone), DANGER_NONE),
+            (mode == Some(VerifyMode::DangerPreferred), DANGER_PREFERRED),
+            (is_fetched, DANGER_FETCHED),
+        ]
+        .into_iter()
+        .filter_map(|(is_so, words)| is_so.then_some(words))
+    }
+
     /// The certificates that this route presents, each with the side that presents it.
     pub(crate) fn identities(&self) -> impl Iterator<Item = (&'static str, &Arc<Identity>)> {
         let client = match &self.client.tls {
@@ -253,6 +292,14 @@ impl fmt::Display for HostPort {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
+
+const DANGER_NONE: &str = "tls = \"danger-none\": the server's certificate is not checked";
+
+const DANGER_PREFERRED: &str = "tls = \"danger-preferred\": the server is not verified, and \
+    whoever is on the way can take TLS out of its greeting";
+
+const DANGER_FETCHED: &str = "danger_fetch_server_public_key: passwords are encrypted to the key \
+    of whoever answers";
 
 pub(super) fn map_path(address: Address, absolute: impl FnOnce(PathBuf) -> PathBuf) -> Address {
     match address {

@@ -20,6 +20,7 @@ pub(crate) struct GatewaySource {
     pub(crate) backend: Option<Given<String>>,
     pub(crate) records: Option<Given<String>>,
     pub(crate) max_connections: Option<Given<u64>>,
+    pub(crate) half_open_max_per_address: Option<Given<u64>>,
     pub(crate) drain_timeout_s: Option<Given<u64>>,
 }
 
@@ -59,6 +60,9 @@ pub(crate) struct LegSource {
     pub(crate) tickets: Option<Given<String>>,
     pub(crate) client_cert: Option<Given<String>>,
     pub(crate) server_name: Option<Given<String>>,
+    pub(crate) server_public_key: Option<Given<String>>,
+    pub(crate) danger_fetch_server_public_key: Option<Given<bool>>,
+    pub(crate) trusted_proxies: Vec<Given<String>>,
     pub(crate) suites: Vec<Given<String>>,
     pub(crate) min_version: Option<Given<String>>,
     pub(crate) keepalive_s: Option<Given<u64>>,
@@ -93,6 +97,7 @@ impl GatewaySource {
             backend: section.text("backend")?,
             records: section.text("records")?,
             max_connections: section.number("max_connections", CONNECTIONS)?,
+            half_open_max_per_address: section.number("half_open_max_per_address", CONNECTIONS)?,
             drain_timeout_s: section.number("drain_timeout_s", DAY_S)?,
         })
     }
@@ -154,6 +159,9 @@ impl LegSource {
             tickets: None,
             client_cert: None,
             server_name: None,
+            server_public_key: None,
+            danger_fetch_server_public_key: None,
+            trusted_proxies: Vec::new(),
             suites: Vec::new(),
             min_version: None,
             keepalive_s: None,
@@ -183,6 +191,9 @@ impl LegSource {
             tickets: section.text("tickets")?,
             client_cert: section.text("client_cert")?,
             server_name: section.text("server_name")?,
+            server_public_key: section.text("server_public_key")?,
+            danger_fetch_server_public_key: section.boolean("danger_fetch_server_public_key")?,
+            trusted_proxies: section.texts("trusted_proxies")?,
             suites: section.texts("suites")?,
             min_version: section.text("min_version")?,
             keepalive_s: section.number("keepalive_s", KEEPALIVE_S)?,
@@ -239,6 +250,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "backend",
     "records",
     "max_connections",
+    "half_open_max_per_address",
     "drain_timeout_s",
 ];
 
@@ -267,6 +279,7 @@ const CLIENT_KEYS: &[&str] = &[
     "fingerprints_file",
     "allowed_clients",
     "client_cert",
+    "trusted_proxies",
     "tickets",
     "suites",
     "min_version",
@@ -288,6 +301,8 @@ const SERVER_KEYS: &[&str] = &[
     "key_passphrase_file",
     "key_passphrase_command",
     "server_name",
+    "server_public_key",
+    "danger_fetch_server_public_key",
     "suites",
     "min_version",
     "keepalive_s",

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::plan::Settings;
 use super::*;
+use crate::engine::PeerAddress;
+use crate::frame::mysql::auth::{KeySource, PrivateKey};
 
 mod trust;
 
@@ -55,6 +57,7 @@ fn defaults_are_the_documented_ones() {
             backend: crate::engine::BackendChoice::Auto,
             records: crate::tls::RecordPath::default(),
             connections_max: 0,
+            half_open_max_per_address: 1_000,
             drain_timeout: Some(Duration::from_secs(30)),
         }
     );
@@ -94,7 +97,8 @@ fn a_key_like_no_other_gets_the_list() {
     assert_eq!(
         error_of("\n[gateway]\nzzz = 1\nyyy = 2\n"),
         "gateway.toml:3: unknown key \"zzz\" in [gateway]; \
-         known keys: workers, backend, records, max_connections, drain_timeout_s"
+         known keys: workers, backend, records, max_connections, half_open_max_per_address, \
+         drain_timeout_s"
     );
 }
 
@@ -492,6 +496,144 @@ fn unknown_suites_are_named_with_their_line() {
         .to_string();
     assert!(error.starts_with("gateway.toml:8: "), "{error}");
     assert!(error.contains("RC4-MD5"), "{error}");
+}
+
+fn mysql(client: &str, server: &str) -> String {
+    two_sided(client, server).replace("\"tcp\"", "\"mysql\"")
+}
+
+#[test]
+fn keys_for_passwords_are_read_and_dangers_told() {
+    let dir = certificates();
+    let pem = PrivateKey::generate().unwrap().public_pem().to_owned();
+    fs::write(dir.path().join("public.pem"), pem).unwrap();
+    let load = |server: &str| load_in(&dir, &mysql(CERT, server)).unwrap();
+    let told = |plan: &Plan| plan.routes[0].dangers().count();
+
+    let plan = load(OFF);
+    assert!(matches!(
+        *plan.routes[0].server.public_key,
+        KeySource::Refused
+    ));
+    assert_eq!(told(&plan), 0);
+    let plan = load(&format!("{OFF}\nserver_public_key = \"public.pem\""));
+    assert!(matches!(
+        *plan.routes[0].server.public_key,
+        KeySource::Known(_)
+    ));
+    assert_eq!(told(&plan), 0);
+    let plan = load(&format!("{OFF}\ndanger_fetch_server_public_key = true"));
+    assert!(matches!(
+        *plan.routes[0].server.public_key,
+        KeySource::DangerFetched
+    ));
+    assert_eq!(told(&plan), 1);
+    let plan = load("tls = \"danger-preferred\"\ndanger_fetch_server_public_key = true");
+    assert_eq!(told(&plan), 2);
+    let plan = load(&format!("{OFF}\ndanger_fetch_server_public_key = false"));
+    assert_eq!(told(&plan), 0);
+}
+
+#[test]
+fn the_gateway_makes_a_key_where_a_plain_client_may_need_one() {
+    let dir = certificates();
+    let needs = |client: &str, server: &str| {
+        let plan = load_in(&dir, &mysql(client, server)).unwrap();
+        plan.routes[0].needs_password_key()
+    };
+    let preferred = format!("tls = \"preferred\"\n{CERT}");
+    assert!(needs(OFF, CA));
+    assert!(needs(&preferred, CA));
+    assert!(needs(&preferred, "tls = \"danger-preferred\""));
+    assert!(!needs(CERT, CA));
+    assert!(!needs(OFF, OFF));
+    let unix = mysql(OFF, OFF).replace("db.example:1", "unix:/run/db.sock");
+    assert!(load_in(&dir, &unix).unwrap().routes[0].needs_password_key());
+    let tcp = load_in(&dir, &two_sided(OFF, CA)).unwrap();
+    assert!(!tcp.routes[0].needs_password_key());
+}
+
+#[test]
+fn proxies_are_trusted_where_they_are_listed() {
+    let dir = certificates();
+    let trusts = |list: &str| {
+        let client = format!("{CERT}\n{list}");
+        let plan = load_in(&dir, &mysql(&client, OFF)).unwrap();
+        let peer = ([10, 1, 2, 3], 1).into();
+        plan.routes[0]
+            .client
+            .trusted_proxies
+            .contains(PeerAddress::Ip(peer))
+    };
+    assert!(!trusts(""));
+    assert!(trusts("trusted_proxies = [\"unix\", \"10.0.0.0/8\"]"));
+    assert!(!trusts("trusted_proxies = [\"192.168.0.0/16\"]"));
+}
+
+#[test]
+fn keys_of_mysql_without_effect_are_errors() {
+    let dir = certificates();
+    let cases = [
+        (
+            two_sided(&format!("{CERT}\ntrusted_proxies = [\"unix\"]"), OFF),
+            "gateway.toml:8: trusted_proxies has no effect without protocol = \"mysql\"",
+        ),
+        (
+            mysql(
+                CERT,
+                &format!("{CA}\ndanger_fetch_server_public_key = true"),
+            ),
+            "gateway.toml:11: danger_fetch_server_public_key has no effect where passwords go to \
+             the server in TLS",
+        ),
+        (
+            mysql(CERT, &format!("{OFF}\nserver_public_key = \"public.pem\""))
+                .replace("db.example:1", "unix:/run/db.sock"),
+            "gateway.toml:11: server_public_key has no effect over a Unix socket, on which nobody \
+             listens in",
+        ),
+        (
+            mysql(
+                CERT,
+                &format!("{OFF}\nserver_public_key = \"a\"\ndanger_fetch_server_public_key = true"),
+            ),
+            "gateway.toml:12: danger_fetch_server_public_key has no effect beside \
+             server_public_key",
+        ),
+        (
+            mysql(
+                "tls = \"passthrough\"",
+                &format!("{OFF}\ndanger_fetch_server_public_key = true"),
+            ),
+            "gateway.toml:10: danger_fetch_server_public_key has no effect with tls = \
+             \"passthrough\" in [route.client]: logins pass unread",
+        ),
+        (
+            two_sided(CERT, "tls = \"danger-preferred\""),
+            "gateway.toml:10: tls = \"danger-preferred\" is for protocol = \"mysql\": only there \
+             does the server say whether it speaks TLS",
+        ),
+        (
+            mysql(CERT, &format!("tls = \"danger-preferred\"\n{CA}")),
+            "gateway.toml:11: ca has no effect with tls = \"danger-preferred\"",
+        ),
+        (
+            mysql(CERT, &format!("{OFF}\nserver_public_key = \"ca.pem\"")),
+            "gateway.toml:11: ca.pem: no PEM of a public key: no items found",
+        ),
+        (
+            mysql(CERT, &format!("{OFF}\ndanger_fetch_server_public_key = 1")),
+            "gateway.toml:11: danger_fetch_server_public_key in [route.server] must be true or \
+             false, not a number",
+        ),
+        (
+            mysql(&format!("{CERT}\ntrusted_proxies = [\"10.0.0.1/8\"]"), OFF),
+            "gateway.toml:8: trusted_proxies: \"10.0.0.1/8\" has bits set behind its prefix",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(load_in(&dir, &text).unwrap_err().to_string(), expected);
+    }
 }
 
 const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----

@@ -32,7 +32,7 @@ pub(super) fn verify(source: &LegSource, mode: VerifyMode, files: &mut Files) ->
             }
             fingerprints(source, files).map(Verify::Fingerprint)
         }
-        VerifyMode::DangerNone => {
+        VerifyMode::DangerNone | VerifyMode::DangerPreferred => {
             source.reject_given(AUTHORITY_KEYS, &what)?;
             Ok(Verify::DangerNone)
         }
@@ -46,6 +46,7 @@ pub(super) fn mode_word(mode: VerifyMode) -> &'static str {
         VerifyMode::Ca => "verify-ca",
         VerifyMode::Fingerprint => "fingerprint",
         VerifyMode::DangerNone => "danger-none",
+        VerifyMode::DangerPreferred => "danger-preferred",
     }
 }
 

@@ -1,19 +1,26 @@
+mod abandon;
+
 use std::mem;
 
+use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
+use super::follower::Follower;
+use super::password::{InLogin, Onward, PasswordKeys, PasswordPassage, Transport};
 use super::refusal::Refusal;
-use crate::frame::mysql::auth::Plugin;
+use crate::error::{Error, ErrorKind};
+use crate::frame::mysql::auth::{FULL_AUTH, Plugin};
 use crate::frame::mysql::{
-    Attributes, Capabilities, ErrPacket, FirstClientPacket, FirstServerPacket, Greeting,
-    HandshakeResponse, LoginReply, Packet, PacketAssembler, Sequence, ServerKind, SslRequest,
-    Violation, write_packet,
+    Attributes, Capabilities, Command, ErrPacket, FirstClientPacket, FirstServerPacket, Framing,
+    Greeting, HandshakeResponse, LoginReply, Packet, PacketAssembler, Sequence, ServerKind,
+    SslRequest, StatusFlags, Violation, write_packet,
 };
 use crate::gateway::session::Side;
 use crate::limits::LOGIN_PACKET_LEN_MAX;
+use crate::wire::Writer;
 
 /// What a login has to keep to on both legs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::gateway) struct LoginPolicy {
     /// The client may begin TLS.
     pub(in crate::gateway) offers_tls: bool,
@@ -21,10 +28,23 @@ pub(in crate::gateway) struct LoginPolicy {
     pub(in crate::gateway) requires_tls: bool,
     /// The client comes over a Unix socket, and holds that to be safe.
     pub(in crate::gateway) is_client_local: bool,
-    /// TLS is begun with the server.
-    pub(in crate::gateway) server_tls: bool,
+    /// The client may speak for others, as OBProxy does.
+    pub(in crate::gateway) is_proxy_trusted: bool,
+    /// Whether TLS is begun with the server.
+    pub(in crate::gateway) server_tls: ServerUpgrade,
     /// The server is reached over a Unix socket, and holds that to be safe.
     pub(in crate::gateway) is_server_local: bool,
+    /// Those that passwords are encrypted to on a leg without TLS.
+    pub(in crate::gateway) keys: PasswordKeys,
+}
+
+/// Whether TLS is begun with the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum ServerUpgrade {
+    Never,
+    /// Where its greeting offers TLS, which whoever is on the way can take out.
+    Offered,
+    Always,
 }
 
 /// A MySQL login that passes through: the packets of both legs, one by one, with CLIENT_SSL and the
@@ -37,13 +57,24 @@ pub(in crate::gateway) struct Login {
     state: State,
     client: Leg,
     server: Leg,
-    is_client_tls: bool,
+    is_server_tls: bool,
+    /// What the server began with.
+    opening: Vec<u8>,
+    server_version: String,
     /// What both ends can, once the client has said it.
     capabilities: Capabilities,
     kind: ServerKind,
-    plugin: Plugin,
-    /// The server has asked for the password itself.
-    is_password_due: bool,
+    passage: PasswordPassage,
+    /// How packets travel behind the login.
+    framing: Framing,
+    /// What the server's verdict said of the session.
+    status: StatusFlags,
+    /// The server has spoken last, and expects an answer.
+    is_server_waiting: bool,
+    /// The server has judged, or is no server.
+    is_server_done: bool,
+    /// The client has left, or was refused.
+    is_abandoned: bool,
 }
 
 struct Leg {
@@ -61,15 +92,19 @@ enum State {
     ClientTls,
     /// The client logs in, in TLS.
     Login,
+    /// With the login that waits for the password in it.
+    Password(Zeroizing<Vec<u8>>),
     /// With the login that waits for the server's TLS.
     ServerTls(Zeroizing<Vec<u8>>),
-    /// The server judges, or asks for more.
-    Replies,
+    /// The server judges, or has asked the client for more.
+    Replies {
+        is_clients_turn: bool,
+    },
     Over,
 }
 
 /// What is to be done now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum Step {
     /// Feed on.
     Go,
@@ -79,6 +114,8 @@ pub(in crate::gateway) enum Step {
     Relay,
     /// The server has refused, and the client has been told.
     End,
+    /// The same, but the server refuses the gateway itself: the error is for the log.
+    Blocked(Error),
 }
 
 /// What comes of a packet.
@@ -86,22 +123,37 @@ pub(in crate::gateway) type Progress = Result<Step, Refusal>;
 
 impl Login {
     pub(in crate::gateway) fn new(policy: LoginPolicy) -> Self {
+        let passage = PasswordPassage::new(
+            policy.keys.clone(),
+            Transport::plain(policy.is_client_local),
+            Transport::plain(policy.is_server_local),
+        );
         Self {
             policy,
             state: State::Greeting,
             client: Leg::new(),
             server: Leg::new(),
-            is_client_tls: false,
+            is_server_tls: false,
+            opening: Vec::new(),
+            server_version: String::new(),
             capabilities: Capabilities::default(),
             kind: ServerKind::MySql,
-            plugin: Plugin::Native,
-            is_password_due: false,
+            passage,
+            framing: Framing::Plain,
+            status: StatusFlags::default(),
+            is_server_waiting: false,
+            is_server_done: false,
+            is_abandoned: false,
         }
     }
 
     /// Takes up to one packet from `side`, and says how many bytes that were. What follows may
     /// belong to TLS.
     pub(in crate::gateway) fn feed(&mut self, side: Side, bytes: &[u8]) -> (usize, Progress) {
+        if !self.is_greeted() {
+            let room = OPENING_LEN_MAX - self.opening.len();
+            self.opening.extend(bytes.iter().take(room));
+        }
         let mut rest = bytes;
         let step = self.next(side, &mut rest);
         (bytes.len() - rest.len(), step)
@@ -111,28 +163,36 @@ impl Login {
     pub(in crate::gateway) fn wants(&self, side: Side) -> bool {
         match self.state {
             State::Greeting => side == Side::Server,
-            State::FirstPacket | State::Login => side == Side::Client,
-            State::Replies => true,
+            State::FirstPacket | State::Login | State::Password(_) => side == Side::Client,
+            State::Replies { .. } => true,
             State::ClientTls | State::ServerTls(_) | State::Over => false,
         }
     }
 
-    /// True where the client alone can take the login further.
-    pub(in crate::gateway) fn awaits_client(&self) -> bool {
-        matches!(
-            self.state,
-            State::FirstPacket | State::ClientTls | State::Login
-        )
+    /// Who is to take the login further, and by what.
+    pub(in crate::gateway) fn awaited(&self) -> (Side, &'static str) {
+        match self.state {
+            State::Greeting => (Side::Server, "the server's greeting"),
+            State::FirstPacket => (Side::Client, "the client's login or request for TLS"),
+            State::ClientTls => (Side::Client, "the client's TLS handshake"),
+            State::Login => (Side::Client, "the client's login in TLS"),
+            State::Password(_) => (Side::Client, "the client's password"),
+            State::ServerTls(_) => (Side::Server, "the server's TLS handshake"),
+            State::Replies {
+                is_clients_turn: true,
+            } => (Side::Client, "the client's answer to the server"),
+            State::Replies { .. } | State::Over => (Side::Server, "the server's verdict"),
+        }
     }
 
     /// TLS is in use on the leg where it was to begin.
     pub(in crate::gateway) fn secured(&mut self, side: Side) {
         match (mem::replace(&mut self.state, State::Over), side) {
             (State::ClientTls, Side::Client) => {
-                self.is_client_tls = true;
+                self.passage.client_secured();
                 self.state = State::Login;
             }
-            (State::ServerTls(response), Side::Server) => self.send_login(&response),
+            (State::ServerTls(login), Side::Server) => self.send_to_server(&login),
             (other, _) => self.state = other,
         }
     }
@@ -147,66 +207,83 @@ impl Login {
         !matches!(self.state, State::Greeting)
     }
 
+    /// What the server says it is, once it has greeted.
+    pub(in crate::gateway) fn server_version(&self) -> &str {
+        &self.server_version
+    }
+
     /// Ends the login with an error packet for the client.
     pub(in crate::gateway) fn refuse(&mut self, refusal: &Refusal) {
         let is_greeted = self.is_greeted();
         refusal.write(&mut self.client.out, self.client.sequence, is_greeted);
-        self.state = State::Over;
     }
 
-    /// Ends the login on the server's leg: where it waits for one, by the login of nobody.
-    pub(in crate::gateway) fn abandon(&mut self) {
-        if self.server.sequence == Sequence(1) {
-            let nobody = HandshakeResponse {
-                capabilities: Capabilities::PROTOCOL_41.with(Capabilities::SECURE_CONNECTION),
-                collation: COLLATION_UTF8,
-                user: b"sealwire: the client has left",
-                auth_response: &[0; 20],
-                ..HandshakeResponse::default()
-            };
-            let (out, sequence) = (&mut *self.server.out, &mut self.server.sequence);
-            write_packet(out, sequence, |writer| nobody.write(writer));
-        }
-        self.state = State::Over;
+    /// Follows the session that a login which has succeeded begins.
+    pub(in crate::gateway) fn follow(&self) -> Follower {
+        Follower::new(self.kind, self.capabilities, self.framing, self.status)
     }
 
     fn next(&mut self, side: Side, rest: &mut &[u8]) -> Progress {
-        let leg = self.leg(side);
-        let packet = leg.packets.next(rest);
-        let Some(Packet { sequence, payload }) =
-            packet.map_err(|violation| Refusal::violation(side, violation))?
-        else {
-            return Ok(Step::Go);
-        };
-        let payload = Zeroizing::new(payload.to_vec());
-        let order = leg.sequence.expect(sequence);
-        order.map_err(|violation| Refusal::violation(side, violation))?;
-        match side {
-            Side::Client => self.take_client(payload),
-            Side::Server => self
-                .take_server(payload)
-                .unwrap_or_else(|violation| Err(Refusal::violation(side, violation))),
+        match self.packet(side, rest) {
+            Ok(None) => Ok(Step::Go),
+            Ok(Some(payload)) => match side {
+                Side::Client => self.take_client(payload),
+                Side::Server => {
+                    self.is_server_waiting = *payload != FAST_AUTH_DONE;
+                    self.take_server(payload)
+                        .unwrap_or_else(|violation| Err(self.broken(side, violation)))
+                }
+            },
+            Err(violation) => Err(self.broken(side, violation)),
         }
     }
 
+    fn packet(
+        &mut self,
+        side: Side,
+        rest: &mut &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Violation> {
+        let leg = self.leg(side);
+        let Some(Packet { sequence, payload }) = leg.packets.next(rest)? else {
+            return Ok(None);
+        };
+        let payload = Zeroizing::new(payload.to_vec());
+        leg.sequence.expect(sequence)?;
+        Ok(Some(payload))
+    }
+
+    /// Of a server that may be none, how it began is told.
+    fn broken(&mut self, side: Side, violation: Violation) -> Refusal {
+        self.is_server_done |= side == Side::Server;
+        if self.is_greeted() {
+            return Refusal::violation(side, violation);
+        }
+        let opening = HEXLOWER.encode(&self.opening);
+        let text = format!("the server's greeting: {violation}; it began with {opening}");
+        Refusal::lost(Error::new(ErrorKind::Protocol, text))
+    }
+
     fn take_server(&mut self, mut payload: Zeroizing<Vec<u8>>) -> Result<Progress, Violation> {
+        if self.is_abandoned {
+            return self.take_server_alone(&payload).map(Ok);
+        }
         if self.is_greeted() {
             return self.reply(&payload);
         }
-        let capabilities = match FirstServerPacket::parse(&payload)? {
-            FirstServerPacket::Refused(ErrPacket { .. }) => {
-                self.client.send(&payload);
-                self.state = State::Over;
-                return Ok(Ok(Step::End));
+        let (capabilities, nonce) = match FirstServerPacket::parse(&payload)? {
+            FirstServerPacket::Refused(error) => {
+                let step = blocked(&error).map_or(Step::End, Step::Blocked);
+                return Ok(Ok(self.end(&payload, step)));
             }
             FirstServerPacket::Greeting(greeting) => {
                 self.kind = ServerKind::of(&greeting);
-                greeting.capabilities
+                self.server_version = greeting.version.escape_ascii().to_string();
+                (greeting.capabilities, greeting.nonce)
             }
         };
-        if self.policy.server_tls && !capabilities.contains(Capabilities::SSL) {
-            return Ok(Err(Refusal::no_server_tls()));
-        }
+        self.is_server_tls = self.policy.server_tls != ServerUpgrade::Never
+            && capabilities.contains(Capabilities::SSL);
+        self.passage.greeted(nonce, self.is_server_tls);
         self.capabilities = capabilities;
         let shown = with_ssl(capabilities, self.policy.offers_tls);
         Greeting::set_capabilities(&mut payload, shown)?;
@@ -217,7 +294,7 @@ impl Login {
 
     fn take_client(&mut self, payload: Zeroizing<Vec<u8>>) -> Progress {
         let broken = |violation| Refusal::violation(Side::Client, violation);
-        match self.state {
+        match mem::replace(&mut self.state, State::Over) {
             State::FirstPacket => match FirstClientPacket::parse(&payload) {
                 Ok(FirstClientPacket::SslRequest(_)) if self.policy.offers_tls => {
                     self.state = State::ClientTls;
@@ -231,94 +308,137 @@ impl Login {
                 Err(violation) => Err(broken(violation)),
             },
             State::Login => self.login(payload),
+            State::Password(login) => self.answer_before_login(login, &payload),
             _ => self.answer(&payload),
         }
     }
 
-    fn login(&mut self, mut payload: Zeroizing<Vec<u8>>) -> Progress {
+    fn login(&mut self, payload: Zeroizing<Vec<u8>>) -> Progress {
+        if self.policy.server_tls == ServerUpgrade::Always && !self.is_server_tls {
+            return Err(Refusal::no_server_tls());
+        }
         let broken = |violation| Refusal::violation(Side::Client, violation);
         let response = HandshakeResponse::parse(&payload).map_err(broken)?;
-        check_attributes(response.attributes)?;
+        if !self.policy.is_proxy_trusted {
+            check_attributes(response.attributes)?;
+        }
+        self.capabilities =
+            Capabilities::from_bits(self.capabilities.bits() & response.capabilities.bits());
+        self.framing = Framing::agreed(self.kind, self.capabilities, response.attributes);
         let plugin = match response.plugin {
             None | Some([]) => Plugin::Native,
             Some(name) => Plugin::named(name),
         };
         let has_answer = !response.auth_response.is_empty();
-        let capabilities = with_ssl(response.capabilities, self.policy.server_tls);
-        self.capabilities =
-            Capabilities::from_bits(self.capabilities.bits() & response.capabilities.bits());
-        self.use_plugin(plugin, has_answer)?;
-        HandshakeResponse::set_capabilities(&mut payload, capabilities).map_err(broken)?;
-        if !self.policy.server_tls {
-            self.send_login(&payload);
+        self.passage.switch(plugin, None, has_answer)?;
+        match self.passage.take_login(response.auth_response)? {
+            InLogin::Keep => self.pass_login(payload),
+            InLogin::Replace(response) => self.pass_login_with(&payload, &response),
+            InLogin::Ask(question) => {
+                self.client.send(&question);
+                self.state = State::Password(payload);
+                Ok(Step::Go)
+            }
+        }
+    }
+
+    fn answer_before_login(&mut self, login: Zeroizing<Vec<u8>>, answer: &[u8]) -> Progress {
+        match self.passage.take_answer(answer)? {
+            Onward::ToServer(response) => self.pass_login_with(&login, &response),
+            Onward::ToClient(question) => {
+                self.client.send(&question);
+                self.state = State::Password(login);
+                Ok(Step::Go)
+            }
+        }
+    }
+
+    fn pass_login_with(&mut self, login: &[u8], auth_response: &[u8]) -> Progress {
+        let login = HandshakeResponse::with_auth_response(login, auth_response)
+            .map_err(|violation| Refusal::violation(Side::Client, violation))?;
+        self.pass_login(login)
+    }
+
+    fn pass_login(&mut self, mut login: Zeroizing<Vec<u8>>) -> Progress {
+        let broken = |violation| Refusal::violation(Side::Client, violation);
+        let capabilities = HandshakeResponse::parse(&login)
+            .map_err(broken)?
+            .capabilities;
+        let capabilities = with_ssl(capabilities, self.is_server_tls);
+        HandshakeResponse::set_capabilities(&mut login, capabilities).map_err(broken)?;
+        if !self.is_server_tls {
+            self.send_to_server(&login);
             return Ok(Step::Go);
         }
-        let request = SslRequest::before(&payload).map_err(broken)?;
+        let request = SslRequest::before(&login).map_err(broken)?;
         self.server.send(&request);
-        self.state = State::ServerTls(payload);
+        self.is_server_waiting = false;
+        self.state = State::ServerTls(login);
         Ok(Step::StartTls(Side::Server))
     }
 
-    fn send_login(&mut self, response: &[u8]) {
-        self.server.send(response);
-        self.state = State::Replies;
-    }
-
     fn reply(&mut self, payload: &[u8]) -> Result<Progress, Violation> {
-        let reply = LoginReply::parse(payload, self.kind, self.plugin, self.capabilities)?;
-        let (state, step) = match reply {
-            LoginReply::Ok(_) => (State::Over, Step::Relay),
-            LoginReply::Err(_) => (State::Over, Step::End),
+        let plugin = self.passage.plugin();
+        let reply = LoginReply::parse(payload, self.kind, plugin, self.capabilities)?;
+        let passes = match reply {
+            LoginReply::Ok(ok) => {
+                self.status = ok.status;
+                return Ok(Ok(self.end(payload, Step::Relay)));
+            }
+            LoginReply::Err(_) => return Ok(Ok(self.end(payload, Step::End))),
             LoginReply::AuthSwitch(switch) | LoginReply::NextFactor(switch) => {
-                if let Err(refusal) = self.use_plugin(Plugin::named(switch.plugin), true) {
-                    return Ok(Err(refusal));
-                }
-                (State::Replies, Step::Go)
+                let plugin = Plugin::named(switch.plugin);
+                let switched = self.passage.switch(plugin, switch.nonce(), true);
+                switched.map(|()| None)
             }
-            LoginReply::MoreData([FULL_AUTHENTICATION]) if self.plugin == Plugin::CachingSha2 => {
-                if self.is_client_safe() != self.is_server_safe() {
-                    return Ok(Err(Refusal::clear_password()));
-                }
-                self.is_password_due = true;
-                (State::Replies, Step::Go)
+            LoginReply::MoreData([FULL_AUTH]) if plugin == Plugin::CachingSha2 => {
+                self.passage.demand().map(|()| None)
             }
-            LoginReply::OldPasswordSwitch | LoginReply::MoreData(_) => (State::Replies, Step::Go),
+            LoginReply::MoreData(data) => self.passage.take_more_data(data),
+            LoginReply::OldPasswordSwitch => Ok(None),
         };
-        self.client.send(payload);
-        self.state = state;
-        Ok(Ok(step))
+        Ok(passes.map(|onward| {
+            match onward {
+                Some(onward) => self.send(&onward),
+                None => self.send_to_client(payload),
+            }
+            Step::Go
+        }))
     }
 
     fn answer(&mut self, payload: &[u8]) -> Progress {
-        let is_password = self.is_password_due || self.plugin == Plugin::Sha256;
-        if is_password && !self.is_server_safe() && !is_sealed(payload) {
-            return Err(Refusal::clear_password());
-        }
-        self.server.send(payload);
+        let onward = self.passage.take_answer(payload)?;
+        self.send(&onward);
         Ok(Step::Go)
     }
 
-    /// Judges a plugin by whether its answer, where there is one, may pass both legs.
-    fn use_plugin(&mut self, plugin: Plugin, has_answer: bool) -> Result<(), Refusal> {
-        self.plugin = plugin;
-        self.is_password_due = false;
-        let is_mixed = self.is_client_safe() != self.is_server_safe();
-        let passes = match plugin {
-            Plugin::Sha256 => !is_mixed,
-            plugin => !plugin.is_clear() || self.is_server_safe(),
-        };
-        match passes || !has_answer {
-            true => Ok(()),
-            false => Err(Refusal::clear_password()),
+    fn end(&mut self, payload: &[u8], step: Step) -> Step {
+        self.client.send(payload);
+        self.is_server_done = true;
+        self.state = State::Over;
+        step
+    }
+
+    fn send(&mut self, onward: &Onward) {
+        match onward {
+            Onward::ToServer(payload) => self.send_to_server(payload),
+            Onward::ToClient(payload) => self.send_to_client(payload),
         }
     }
 
-    fn is_client_safe(&self) -> bool {
-        self.is_client_tls || self.policy.is_client_local
+    fn send_to_server(&mut self, payload: &[u8]) {
+        self.server.send(payload);
+        self.is_server_waiting = false;
+        self.state = State::Replies {
+            is_clients_turn: false,
+        };
     }
 
-    fn is_server_safe(&self) -> bool {
-        self.policy.server_tls || self.policy.is_server_local
+    fn send_to_client(&mut self, payload: &[u8]) {
+        self.client.send(payload);
+        self.state = State::Replies {
+            is_clients_turn: payload != FAST_AUTH_DONE,
+        };
     }
 
     fn leg(&mut self, side: Side) -> &mut Leg {
@@ -364,17 +484,27 @@ fn with_ssl(capabilities: Capabilities, on: bool) -> Capabilities {
     }
 }
 
-/// True for a request for the server's key, for no password at all, and for what an RSA key of at
-/// least 2048 bits, the shortest that servers make, has encrypted.
-fn is_sealed(answer: &[u8]) -> bool {
-    matches!(answer, [] | [0..=2]) || answer.len() >= 256
+/// The error of a server that greets nobody from here any more, with what can be done about it.
+fn blocked(packet: &ErrPacket<'_>) -> Option<Error> {
+    (packet.code == ER_HOST_IS_BLOCKED).then(|| {
+        let message = String::from_utf8_lossy(packet.message);
+        let text = format!(
+            "the server has blocked the gateway's address (error {ER_HOST_IS_BLOCKED}: {message}); \
+             run `mariadb-admin flush-hosts`, or FLUSH HOSTS, or TRUNCATE TABLE \
+             performance_schema.host_cache"
+        );
+        Error::new(ErrorKind::Limit, text)
+    })
 }
 
-/// caching_sha2_password: the server has not cached the password, and asks for it.
-const FULL_AUTHENTICATION: u8 = 4;
+/// Too many handshakes in a row have failed (max_connect_errors).
+const ER_HOST_IS_BLOCKED: u16 = 1129;
 
-/// utf8_general_ci, which every server has.
-const COLLATION_UTF8: u8 = 33;
+/// Data for the plugin, and caching_sha2_password's word that the proof was enough.
+const FAST_AUTH_DONE: &[u8] = &[1, 3];
+
+/// Bytes of what is no greeting that the log shows.
+const OPENING_LEN_MAX: usize = 16;
 
 /// What OBProxy tells of the clients behind it.
 const PROXY_ATTRIBUTES: [&[u8]; 6] = [

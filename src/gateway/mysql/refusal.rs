@@ -43,15 +43,36 @@ impl Refusal {
 
     /// The client speaks no TLS and has to (ER_SECURE_TRANSPORT_REQUIRED).
     pub(super) fn plain_client() -> Self {
-        let text = "connections must use TLS here; connect with --ssl or --ssl-mode=REQUIRED";
-        Self::client(3159, GENERAL, ErrorKind::NotTls, text)
+        let text = "plain login refused: TLS is required, and the client did not begin it";
+        Self::client(INSECURE, GENERAL, ErrorKind::NotTls, text)
     }
 
-    /// A password would cross a leg where it must not (CR_AUTH_PLUGIN_ERR).
+    /// A password would cross a leg in clear where it must not.
     pub(super) fn clear_password() -> Self {
-        let text = "this account's password would have to pass in clear, and the ways to and from \
-                    the gateway are not both encrypted; use TLS on both, or another plugin";
-        Self::client(2061, GENERAL, ErrorKind::Misuse, text)
+        let text = "this account's password would have to pass in clear where others may read it; \
+                    use TLS on the way to the gateway and from there to the server";
+        Self::client(INSECURE, GENERAL, ErrorKind::Misuse, text)
+    }
+
+    /// The password itself is due at a server whose key is not known.
+    pub(super) fn no_server_key() -> Self {
+        let text = "the server asks for this account's password itself, and the gateway's way \
+                    there is not encrypted; in [route.server] use TLS, or name the server's RSA \
+                    key in server_public_key, or set danger_fetch_server_public_key";
+        Self::client(INSECURE, GENERAL, ErrorKind::Config, text)
+    }
+
+    /// The password that came is for another key than the gateway's.
+    pub(super) fn foreign_key() -> Self {
+        let text = "the password is not encrypted to the gateway's key: let the client ask for \
+                    the key (--get-server-public-key) rather than name that of the server, or use \
+                    TLS";
+        Self::client(INSECURE, GENERAL, ErrorKind::Misuse, text)
+    }
+
+    /// The password that came cannot be encrypted.
+    pub(super) fn unusable_password(error: Error) -> Self {
+        Self::new(INSECURE, *GENERAL, Side::Client, error)
     }
 
     /// The client claims to be a proxy (ER_ACCESS_DENIED_ERROR).
@@ -95,6 +116,11 @@ impl Refusal {
         let class = self.error.kind().class();
         let doing = match (self.side, self.code) {
             (Side::Client, 1040) => return "Too many connections".into(),
+            (Side::Client, INSECURE) if self.error.kind() == ErrorKind::NotTls => {
+                let text = "connections must use TLS here; connect with --ssl or \
+                            --ssl-mode=REQUIRED";
+                return text.into();
+            }
             (Side::Client, _) => return self.error.to_string(),
             (Side::Server, 2003) => "cannot reach the server",
             (Side::Server, 2026) => "TLS with the server failed",
@@ -116,6 +142,9 @@ impl Refusal {
         }
     }
 }
+
+/// ER_SECURE_TRANSPORT_REQUIRED. Of the numbers from 2000 to 2999 MariaDB's clients show no text.
+const INSECURE: u16 = 3159;
 
 /// SQLSTATE of errors that have none of their own.
 const GENERAL: &[u8; 5] = b"HY000";

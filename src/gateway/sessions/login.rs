@@ -4,8 +4,8 @@ use std::mem;
 
 use super::*;
 use crate::frame::mysql::Sequence;
-use crate::gateway::config::{Protocol, Route};
-use crate::gateway::mysql::{Login, LoginPolicy, Refusal, Step};
+use crate::gateway::config::{Protocol, Route, VerifyMode};
+use crate::gateway::mysql::{Login, LoginPolicy, PasswordKeys, Refusal, ServerUpgrade, Step};
 use crate::gateway::session::LoginRun;
 
 impl Sessions {
@@ -36,27 +36,44 @@ impl Sessions {
             let Some(session) = self.slab.get_mut(key) else {
                 return;
             };
-            let ids = (session.client.id, session.server.id);
-            let (Some(run), (Some(client), Some(server))) = (&mut session.login, ids) else {
+            let is_abandoned = session.phase == Phase::Abandoning;
+            let client = session.client.id.filter(|_| !is_abandoned);
+            let (Some(run), Some(server)) = (&mut session.login, session.server.id) else {
                 return;
             };
-            let legs = [(Side::Client, client), (Side::Server, server)];
-            if !flush(engine, &mut run.login, &legs) {
+            let legs = client.map(|id| (Side::Client, id)).into_iter();
+            let legs = legs.chain([(Side::Server, server)]);
+            if !flush(engine, &mut run.login, legs.clone()) {
                 return;
             }
             match mem::replace(&mut run.step, Step::Go) {
                 Step::Go => {}
                 Step::StartTls(side) => {
-                    start_tls(engine, &session.state.route, side, legs[side as usize].1);
+                    let leg = legs.clone().find(|leg| leg.0 == side);
+                    if let Some((_, id)) = leg {
+                        start_tls(engine, &session.state.route, side, id);
+                    }
                 }
+                Step::End if is_abandoned => return session.end(engine),
                 Step::Relay => return self.start_relay(engine, key),
                 Step::End => return self.end_login(engine, key),
+                Step::Blocked(error) => return self.login_blocked(engine, key, &error),
             }
-            match feed(engine, run, &legs) {
+            match feed(engine, run, legs) {
                 Ok(true) => {}
                 Ok(false) => return,
+                Err(_) if is_abandoned => return session.end(engine),
                 Err(refusal) => return self.refuse(engine, key, &refusal),
             }
+        }
+    }
+
+    /// The server has refused, whoever the client is.
+    fn login_blocked(&mut self, engine: &mut Engine, key: usize, error: &Error) {
+        if let Some(session) = self.slab.get(key) {
+            report::handshake_failed(session, Side::Server, error);
+            self.count_failure(key, error);
+            self.end_login(engine, key);
         }
     }
 
@@ -69,7 +86,10 @@ impl Sessions {
             (Side::Server, Phase::Resolving | Phase::Connecting) => {
                 report::server_unreachable(session, &refusal.error);
             }
-            (side, _) => report::handshake_failed(session, side, &refusal.error),
+            (Side::Server, _) => {
+                report::handshake_failed(session, Side::Server, &refusal.error);
+            }
+            (Side::Client, _) => report::login_refused(session, &refusal.error),
         }
         if let Some(run) = &mut session.login {
             run.login.refuse(refusal);
@@ -87,22 +107,46 @@ impl Sessions {
         error: Error,
         stage: Stage,
     ) {
-        let Some(session) = self.slab.get_mut(key) else {
+        let Some(run) = self.slab.get(key).and_then(|s| s.login.as_ref()) else {
             return;
         };
-        let is_greeted = (session.login.as_ref()).is_some_and(|run| run.login.is_greeted());
+        let is_greeted = run.login.is_greeted();
+        let (_, awaited) = run.login.awaited();
         match (side, stage) {
+            (Side::Client, Stage::Handshake) if error.kind() == ErrorKind::NotTls => {
+                let text = "plaintext after SSLRequest: nothing of it was read";
+                self.login_over(engine, key, &Error::new(ErrorKind::NotTls, text), true);
+            }
             (Side::Client, _) => {
-                report::handshake_failed(session, side, &error);
-                self.count_failure(key, &error);
-                self.end_login(engine, key);
+                let is_refusal = error.kind() == ErrorKind::Timeout;
+                self.login_over(engine, key, &error, is_refusal);
             }
             (Side::Server, Stage::Handshake) => {
+                let error = error.at(format_args!("server {}", run.login.server_version()));
                 self.refuse(engine, key, &Refusal::server_tls(error));
             }
-            (Side::Server, _) if is_greeted => self.refuse(engine, key, &Refusal::lost(error)),
-            (Side::Server, _) => self.refuse(engine, key, &Refusal::unreachable(error)),
+            (Side::Server, _) => {
+                let error = error.at(format_args!("waiting for {awaited}"));
+                let refusal = match is_greeted {
+                    true => Refusal::lost(error),
+                    false => Refusal::unreachable(error),
+                };
+                self.refuse(engine, key, &refusal);
+            }
         }
+    }
+
+    /// The client's leg has failed: what there is to tell went out with that.
+    fn login_over(&mut self, engine: &mut Engine, key: usize, error: &Error, is_refusal: bool) {
+        let Some(session) = self.slab.get(key) else {
+            return;
+        };
+        match is_refusal {
+            true => report::login_refused(session, error),
+            false => report::handshake_failed(session, Side::Client, error),
+        }
+        self.count_failure(key, error);
+        self.end_login(engine, key);
     }
 
     pub(super) fn login_late(&mut self, engine: &mut Engine, key: usize) {
@@ -112,40 +156,49 @@ impl Sessions {
         let Some(run) = &session.login else {
             return;
         };
-        let side = match run.login.awaits_client() {
-            true => Side::Client,
-            false => Side::Server,
-        };
+        let (side, awaited) = run.login.awaited();
         let limit = session.state.route.handshake_timeout.as_secs();
-        let text = format!("the login was not complete within {limit} s");
+        let text = match side {
+            Side::Client => format!("waiting for {awaited}: timeout after {limit} s"),
+            Side::Server => format!("timeout after {limit} s"),
+        };
         let error = Error::new(ErrorKind::Timeout, text);
         self.login_broken(engine, key, side, error, Stage::Established);
     }
 
-    /// Ends both connections behind what they are still to be told. A server that waits for a login
-    /// gets one that it refuses: one that is dropped counts against this host, and after
-    /// max_connect_errors of them it lets nobody in.
+    /// Ends the client's connection behind what it is still to be told, and the server's when the
+    /// login is over there.
     fn end_login(&mut self, engine: &mut Engine, key: usize) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        session.phase = Phase::Ending;
-        let Some(mut run) = session.login.take() else {
+        let Some(run) = &mut session.login else {
             return;
         };
-        run.login.abandon();
-        for side in [Side::Client, Side::Server] {
-            if let Some(id) = session.leg(side).id {
-                engine.write(id, run.login.out(side));
-                engine.close(id);
-            }
+        if let Some(id) = session.client.id {
+            engine.write(id, run.login.out(Side::Client));
+            engine.close(id);
         }
-        self.forget_if_closed(key);
+        run.step = match session.server.id {
+            Some(_) => run.login.abandon(),
+            None => Step::End,
+        };
+        if run.step == Step::End {
+            session.end(engine);
+            return self.forget_if_closed(key);
+        }
+        session.phase = Phase::Abandoning;
+        let limit = session.state.route.handshake_timeout;
+        if let Some(id) = session.server.id {
+            engine.set_timer(id, Some(engine.now().monotonic.after(limit)));
+        }
+        self.login(engine, key);
     }
 }
 
 /// A login, where the route's protocol has one that the gateway takes part in.
-pub(super) fn of(route: &Route, peer: PeerAddress) -> Option<Box<LoginRun>> {
+pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>> {
+    let RouteState { route, .. } = state;
     if route.protocol == Protocol::Tcp || matches!(route.client.tls, ClientTls::Passthrough) {
         return None;
     }
@@ -160,8 +213,20 @@ pub(super) fn of(route: &Route, peer: PeerAddress) -> Option<Box<LoginRun>> {
             }
         ),
         is_client_local: peer == PeerAddress::Unix,
-        server_tls: matches!(route.server.tls, ServerTls::Verify { .. }),
+        is_proxy_trusted: route.client.trusted_proxies.contains(peer),
+        server_tls: match &route.server.tls {
+            ServerTls::Off => ServerUpgrade::Never,
+            ServerTls::Verify {
+                mode: VerifyMode::DangerPreferred,
+                ..
+            } => ServerUpgrade::Offered,
+            ServerTls::Verify { .. } => ServerUpgrade::Always,
+        },
         is_server_local: matches!(address, ServerAddress::Fixed(Address::Unix(_))),
+        keys: PasswordKeys {
+            server: Arc::clone(&route.server.public_key),
+            own: state.password_key.clone(),
+        },
     };
     Some(Box::new(LoginRun {
         login: Login::new(policy),
@@ -179,8 +244,12 @@ pub(super) fn turn_away(engine: &mut Engine, id: ConnId, error: &Error) {
 }
 
 /// True where all that the login has to say was taken.
-fn flush(engine: &mut Engine, login: &mut Login, legs: &[(Side, ConnId); 2]) -> bool {
-    legs.iter().all(|&(side, id)| {
+fn flush(
+    engine: &mut Engine,
+    login: &mut Login,
+    mut legs: impl Iterator<Item = (Side, ConnId)>,
+) -> bool {
+    legs.all(|(side, id)| {
         let out = login.out(side);
         let taken = engine.write(id, out);
         out.drain(..taken);
@@ -192,9 +261,9 @@ fn flush(engine: &mut Engine, login: &mut Login, legs: &[(Side, ConnId); 2]) -> 
 fn feed(
     engine: &mut Engine,
     run: &mut LoginRun,
-    legs: &[(Side, ConnId); 2],
+    legs: impl Iterator<Item = (Side, ConnId)>,
 ) -> Result<bool, Refusal> {
-    for &(side, id) in legs {
+    for (side, id) in legs {
         let is_turn = run.login.wants(side);
         engine.set_reading(id, is_turn);
         let bytes = engine.peek(id);

@@ -1,3 +1,4 @@
+mod drain;
 mod login;
 
 use std::collections::HashMap;
@@ -7,11 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use slab::Slab;
 
 use super::config::{ClientTls, HostPort, ServerAddress, ServerTls};
-use super::counters::{Gauge, Shard, Slot};
+use super::counters::{AddressSlot, Gauges, Shard, Slot};
 use super::mysql::Refusal;
 use super::report::{self, Refusals};
 use super::resolver::{Answer, Names, Reply};
-use super::service::RouteState;
+use super::service::{Bounds, RouteState};
 use super::session::{Leg, Phase, Session, Side, Targets, from_user_data, to_user_data};
 use crate::conn::Connection;
 use crate::engine::{Address, ConnId, Engine, Event, PeerAddress, RelayState, Stage};
@@ -29,8 +30,9 @@ pub(super) struct Sessions {
     reply: Box<dyn Fn() -> Reply>,
     /// Sessions that wait for a name; some may have ended meanwhile.
     waiting: HashMap<HostPort, Vec<usize>>,
-    open: Arc<Gauge>,
+    gauges: Gauges,
     refusals: Refusals,
+    is_draining: bool,
 }
 
 impl Sessions {
@@ -38,7 +40,7 @@ impl Sessions {
         worker: usize,
         names: Names,
         reply: Box<dyn Fn() -> Reply>,
-        open: Arc<Gauge>,
+        gauges: Gauges,
     ) -> Self {
         Self {
             worker,
@@ -46,8 +48,9 @@ impl Sessions {
             names,
             reply,
             waiting: HashMap::new(),
-            open,
+            gauges,
             refusals: Refusals::default(),
+            is_draining: false,
         }
     }
 
@@ -62,11 +65,11 @@ impl Sessions {
         id: ConnId,
         peer: PeerAddress,
         state: &Arc<RouteState>,
-        connections_max: usize,
+        bounds: Bounds,
     ) {
-        let login = login::of(&state.route, peer);
-        let slots = match self.enter(state, connections_max) {
-            Ok(slots) => slots,
+        let login = login::of(state, peer);
+        let (slots, half_open) = match self.enter(state, peer, bounds) {
+            Ok(entered) => entered,
             Err(error) => {
                 match login {
                     Some(_) => login::turn_away(engine, id, &error),
@@ -96,7 +99,9 @@ impl Sessions {
             server: Leg::default(),
             targets: Targets::default(),
             login,
+            follower: None,
             last_error: None,
+            half_open,
             _slots: slots,
         });
         engine.start(id, conn, to_user_data(key, Side::Client));
@@ -167,23 +172,40 @@ impl Sessions {
         }
     }
 
-    fn enter(&self, state: &RouteState, connections_max: usize) -> Result<[Slot; 2]> {
+    fn enter(
+        &self,
+        state: &RouteState,
+        peer: PeerAddress,
+        bounds: Bounds,
+    ) -> Result<([Slot; 2], Option<AddressSlot>)> {
         let full = |max: usize, whose: &str| {
             let text = format!("all {max} connections of the {whose} are open");
             Error::new(ErrorKind::Limit, text)
         };
+        let Bounds {
+            connections_max,
+            half_open_max_per_address,
+        } = bounds;
         let route_max = state.route.connections_max;
-        let ours = self.open.enter(connections_max);
+        let ours = self.gauges.open.enter(connections_max);
         let ours = ours.ok_or_else(|| full(connections_max, "gateway"))?;
         let routes = state.counters.open.enter(route_max);
         let routes = routes.ok_or_else(|| full(route_max, "route"))?;
-        Ok([ours, routes])
+        let PeerAddress::Ip(address) = peer else {
+            return Ok(([ours, routes], None));
+        };
+        let half_open = (self.gauges.half_open).enter(address.ip(), half_open_max_per_address);
+        let half_open = half_open.ok_or_else(|| {
+            let text =
+                format!("{half_open_max_per_address} connections of its address are half-open");
+            Error::new(ErrorKind::Limit, text)
+        })?;
+        Ok(([ours, routes], Some(half_open)))
     }
 
     fn is_logging_in(&self, key: usize) -> bool {
-        self.slab
-            .get(key)
-            .is_some_and(|session| session.phase == Phase::Login)
+        let session = self.slab.get(key);
+        session.is_some_and(|session| matches!(session.phase, Phase::Login | Phase::Abandoning))
     }
 
     fn shard<'s>(&self, state: &'s RouteState) -> &'s Shard {
@@ -287,7 +309,9 @@ impl Sessions {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        session.login = None;
+        let run = session.login.take();
+        session.half_open = None;
+        session.follower = run.map(|run| Box::new(run.login.follow()));
         session.phase = Phase::Relaying;
         report::opened(session);
         let (Some(client), Some(server)) = (session.client.id, session.server.id) else {
@@ -300,6 +324,9 @@ impl Sessions {
         engine.set_reading(server, true);
         if session.client.is_ended {
             engine.shutdown(server);
+        }
+        if self.is_draining {
+            self.leave(engine, key);
         }
     }
 
@@ -315,7 +342,12 @@ impl Sessions {
         else {
             return;
         };
-        let relayed = engine.relay(source, sink);
+        let relayed = match &mut session.follower {
+            Some(follower) => {
+                engine.relay_watched(source, sink, |bytes| follower.passed(from, bytes))
+            }
+            None => engine.relay(source, sink),
+        };
         if relayed.state == RelayState::SinkFull {
             engine.set_reading(source, false);
         }
@@ -325,6 +357,9 @@ impl Sessions {
             Side::Server => &shard.to_client_bytes,
         };
         bytes.fetch_add(relayed.bytes as u64, Relaxed);
+        if self.is_draining {
+            self.leave(engine, key);
+        }
     }
 
     /// The sink of `from` has room again.
@@ -342,22 +377,26 @@ impl Sessions {
     }
 
     /// The stream of `side` has ended; so does the one that continues it. When both have, so does
-    /// the session.
+    /// the session. A server of MySQL that ends its stream has closed: whoever asks it more is
+    /// answered by a reset.
     fn peer_closed(&mut self, engine: &mut Engine, key: usize, side: Side) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
         session.leg(side).is_ended = true;
-        if session.phase == Phase::Login {
+        if session.phase == Phase::Abandoning {
+            return session.end(engine);
+        }
+        if session.login.is_some() {
             let error = Error::new(ErrorKind::Truncated, "the stream ended in the login");
             return self.login_broken(engine, key, side, error, Stage::Established);
         }
         if session.phase != Phase::Relaying {
             return;
         }
-        if session.leg(side.other()).is_ended {
-            session.phase = Phase::Ending;
-            session.ids().for_each(|id| engine.close(id));
+        let has_closed = side == Side::Server && session.follower.is_some();
+        if has_closed || session.leg(side.other()).is_ended {
+            session.end(engine);
         } else if let Some(id) = session.leg(side.other()).id {
             engine.shutdown(id);
         }
@@ -374,6 +413,7 @@ impl Sessions {
                 self.unreachable(engine, key, &Error::new(ErrorKind::Timeout, text));
             }
             Phase::Login => self.login_late(engine, key),
+            Phase::Abandoning => session.end(engine),
             Phase::Relaying => self.check_idle(engine, key),
             Phase::Handshake | Phase::Connecting | Phase::Ending => {}
         }
@@ -397,8 +437,7 @@ impl Sessions {
         self.count_failure(key, &error);
         if let Some(session) = self.slab.get_mut(key) {
             report::session_failed(session, Side::Client, &error);
-            session.phase = Phase::Ending;
-            session.ids().for_each(|id| engine.close(id));
+            session.end(engine);
         }
     }
 
@@ -419,11 +458,18 @@ impl Sessions {
             session.last_error = error;
             return self.connect(engine, key);
         }
+        if session.phase == Phase::Abandoning {
+            return self.forget_if_closed(key);
+        }
         if session.phase != Phase::Ending {
             let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
             let error = error.unwrap_or_else(ended);
-            if session.phase == Phase::Login {
+            if session.login.is_some() {
                 return self.login_broken(engine, key, side, error, stage);
+            }
+            if session.is_end_in_order(&error) {
+                session.end(engine);
+                return self.forget_if_closed(key);
             }
             match (side, stage) {
                 (_, Stage::Established) => report::session_failed(session, side, &error),

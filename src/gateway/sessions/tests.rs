@@ -1,5 +1,7 @@
 //! Sessions over the simulated network: plain bytes on both sides, virtual time, scripted peers.
 
+mod mysql;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +11,8 @@ use crossbeam_channel::{Receiver, bounded};
 use super::*;
 use crate::engine::sim::{Faults, Sim, SimOptions, SimPeer};
 use crate::engine::{Address, EngineOptions, ListenOptions, ListenerId, SocketOptions};
-use crate::gateway::config::{ClientSide, Protocol, Route, ServerSide};
+use crate::frame::mysql::auth::KeySource;
+use crate::gateway::config::{ClientSide, Networks, Protocol, Route, ServerSide};
 use crate::gateway::counters::{RouteCounters, RouteTotals};
 use crate::gateway::resolver::Resolver;
 use crate::limits;
@@ -25,7 +28,7 @@ struct Bench {
     state: Arc<RouteState>,
     listener: ListenerId,
     answers: Receiver<Answer>,
-    connections_max: usize,
+    bounds: Bounds,
     events: Vec<Event>,
 }
 
@@ -53,14 +56,15 @@ impl Bench {
         Self {
             sim,
             engine,
-            sessions: Sessions::new(0, names, reply, Arc::default()),
+            sessions: Sessions::new(0, names, reply, Gauges::default()),
             state: Arc::new(RouteState {
                 route: Arc::new(route),
                 counters: Arc::new(RouteCounters::new(1)),
+                password_key: None,
             }),
             listener,
             answers,
-            connections_max: 0,
+            bounds: Bounds::default(),
             events: Vec::new(),
         }
     }
@@ -97,9 +101,9 @@ impl Bench {
             match event {
                 Event::Accepted { id, peer, listener } => {
                     assert_eq!(listener, self.listener);
-                    let (state, max) = (&self.state, self.connections_max);
+                    let (state, bounds) = (&self.state, self.bounds);
                     self.sessions
-                        .accepted(&mut self.engine, id, peer, state, max);
+                        .accepted(&mut self.engine, id, peer, state, bounds);
                 }
                 event => self.sessions.handle(&mut self.engine, event),
             }
@@ -138,7 +142,8 @@ impl Bench {
     fn assert_empty(&mut self) {
         self.until(|bench| bench.sessions.is_empty() && bench.sim.sockets_len() == 1);
         assert_eq!(self.state.counters.open.taken(), 0);
-        assert_eq!(self.sessions.open.taken(), 0);
+        assert_eq!(self.sessions.gauges.open.taken(), 0);
+        assert!(self.sessions.gauges.half_open.is_empty());
         assert_eq!(self.sim.leases_len(), 0);
     }
 }
@@ -155,12 +160,14 @@ fn route(address: ServerAddress) -> Route {
         client: ClientSide {
             tls: ClientTls::Off,
             conditions: Vec::new(),
+            trusted_proxies: Networks::default(),
             socket: SocketOptions::default(),
         },
         server: ServerSide {
             address,
             tls: ServerTls::Off,
             conditions: Vec::new(),
+            public_key: Arc::new(KeySource::Refused),
             socket: SocketOptions::default(),
         },
     }
@@ -342,6 +349,7 @@ fn a_late_answer_leaves_the_next_session_alone() {
     bench.state = Arc::new(RouteState {
         route: Arc::new(route(fixed())),
         counters: Arc::new(RouteCounters::new(1)),
+        password_key: None,
     });
     let client = bench.client();
     let server = bench.server(SERVER);
@@ -382,7 +390,7 @@ fn connections_beyond_a_bound_are_refused_until_there_is_room() {
         let mut route = route(fixed());
         route.connections_max = if is_of_route { 2 } else { 0 };
         let mut bench = Bench::with_route(route, SimOptions::default());
-        bench.connections_max = if is_of_route { 0 } else { 2 };
+        bench.bounds.connections_max = if is_of_route { 0 } else { 2 };
         bench.sim.listen(&ip(SERVER));
         let first = bench.client();
         let server = bench.server(SERVER);
@@ -400,6 +408,28 @@ fn connections_beyond_a_bound_are_refused_until_there_is_room() {
         fourth.send(b"in");
         assert_eq!(bench.recv(&server, 2), b"in");
     }
+}
+
+#[test]
+fn half_open_connections_of_an_address_are_bounded_until_they_relay() {
+    let mut bench = Bench::new(fixed(), SimOptions::default());
+    bench.bounds.half_open_max_per_address = 2;
+    bench.sim.listen(&ip(SERVER));
+    // Those that relay do not count.
+    let relaying: Vec<_> = (0..5)
+        .map(|_| (bench.client(), bench.server(SERVER)))
+        .collect();
+    for (client, server) in &relaying {
+        client.send(b"in");
+        assert_eq!(bench.recv(server, 2), b"in");
+    }
+    let clients: Vec<_> = (0..3).map(|_| bench.client()).collect();
+    bench.until(|_| clients[2].is_reset());
+    assert!(!clients[0].is_reset() && !clients[1].is_reset());
+    assert_eq!(bench.failures(), "limit=1");
+    let server = bench.server(SERVER);
+    clients[0].send(b"in");
+    assert_eq!(bench.recv(&server, 2), b"in");
 }
 
 #[test]

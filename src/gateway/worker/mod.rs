@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::counters::Gauge;
+use super::counters::Gauges;
 use super::log::escape;
 use super::resolver::{Answer, Names, Resolver};
 use super::service::{RouteState, Service};
@@ -92,7 +92,7 @@ impl Worker {
         index: usize,
         engine: Engine,
         resolver: Resolver,
-        open: Arc<Gauge>,
+        gauges: Gauges,
     ) -> (Self, Mailbox) {
         let (messages, inbox) = bounded(MESSAGES_MAX);
         let waker = engine.waker();
@@ -106,7 +106,7 @@ impl Worker {
             index,
             engine,
             inbox,
-            sessions: Sessions::new(index, Names::new(resolver), reply, open),
+            sessions: Sessions::new(index, Names::new(resolver), reply, gauges),
             service: None,
             prepared: None,
             listeners: Vec::new(),
@@ -155,9 +155,9 @@ impl Worker {
                     return self.engine.abort(id);
                 };
                 let service = self.service.as_ref().or(self.prepared.as_ref());
-                let max = service.map_or(0, |service| service.connections_max);
+                let bounds = service.map(|service| service.bounds).unwrap_or_default();
                 self.sessions
-                    .accepted(&mut self.engine, id, peer, &state, max);
+                    .accepted(&mut self.engine, id, peer, &state, bounds);
             }
             Event::Unlistened { listener } => self.listeners.retain(|l| l.id != listener),
             Event::AcceptPaused { listener, error } => {
@@ -196,6 +196,7 @@ impl Worker {
             Message::Drain => {
                 self.phase = Phase::Draining;
                 self.leave(|_| true);
+                self.sessions.drain(&mut self.engine);
             }
             Message::Stop => {
                 self.phase = Phase::Stopped;

@@ -30,7 +30,7 @@ impl Bench {
         let sim = Sim::new(SimOptions::default());
         let engine = Engine::with_backend(sim.backend(), &EngineOptions::default());
         let resolver = Resolver::start(system_lookup).unwrap();
-        let (worker, mailbox) = Worker::new(index, engine, resolver, Arc::default());
+        let (worker, mailbox) = Worker::new(index, engine, resolver, Gauges::default());
         for server in [SERVER_1, SERVER_2] {
             sim.listen(&address(server));
         }
@@ -50,7 +50,7 @@ impl Bench {
             place: Place::Flag("--test"),
         };
         let plan = assemble(source).unwrap();
-        let service = Arc::new(Service::new(plan, self.service.as_deref(), 3, 0));
+        let service = Arc::new(Service::new(plan, self.service.as_deref(), 3, 0).unwrap());
         let (reply, answer) = bounded(1);
         self.mailbox.send(Message::Prepare {
             service: service.clone(),

@@ -286,6 +286,43 @@ fn logins_are_written_as_they_are_read_in_each_encoding() {
 }
 
 #[test]
+fn the_authentication_response_is_replaced_and_nothing_else() {
+    for capture in Capture::all() {
+        let login = &capture.login[1].1;
+        let response = capture.response();
+        let same = HandshakeResponse::with_auth_response(login, response.auth_response).unwrap();
+        assert_eq!(*same, *login, "{}", capture.name);
+        for answer in [&b""[..], &[1], &[7; 255], &[7; 256]] {
+            let changed = HandshakeResponse::with_auth_response(login, answer);
+            if is_short(response.capabilities) && answer.len() > 255 {
+                assert!(changed.is_err(), "{}", capture.name);
+                continue;
+            }
+            let changed = changed.unwrap();
+            let expected = HandshakeResponse {
+                auth_response: answer,
+                ..response.clone()
+            };
+            assert_eq!(HandshakeResponse::parse(&changed), Ok(expected));
+            let again = HandshakeResponse::with_auth_response(&changed, response.auth_response);
+            assert_eq!(again.unwrap(), same);
+        }
+    }
+    let old = HandshakeResponse {
+        capabilities: Capabilities::PROTOCOL_41,
+        ..HandshakeResponse::default()
+    };
+    let payload = written(|writer| old.write(writer));
+    assert!(HandshakeResponse::with_auth_response(&payload, b"1").is_ok());
+    assert!(HandshakeResponse::with_auth_response(&payload, b"1\0").is_err());
+    assert!(HandshakeResponse::with_auth_response(&payload[..31], b"1").is_err());
+}
+
+fn is_short(capabilities: Capabilities) -> bool {
+    !capabilities.contains(Capabilities::PLUGIN_AUTH_LENENC_CLIENT_DATA)
+}
+
+#[test]
 fn attributes_are_whole_or_refused() {
     let bytes = b"\x04_pid\x0242\x0b__client_ip\x009\x04_pid\x0243";
     assert!(Attributes::parse(bytes).is_err());

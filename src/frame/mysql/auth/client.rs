@@ -73,7 +73,7 @@ impl ClientAuth {
         }
         match self.plugin {
             Plugin::CachingSha2 => Ok(Zeroizing::new(sha2::prove(password, &self.nonce).to_vec())),
-            Plugin::Sha256 => self.disclose(REQUEST_KEY_SHA256),
+            Plugin::Sha256 => self.disclose(),
             _ => Ok(Zeroizing::new(
                 native::prove(password, &self.nonce).to_vec(),
             )),
@@ -103,7 +103,7 @@ impl ClientAuth {
     pub fn more_data(&mut self, data: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>> {
         match (self.plugin, data) {
             (Plugin::CachingSha2, &[FAST_AUTH_DONE]) => Ok(None),
-            (Plugin::CachingSha2, &[FULL_AUTH]) => self.disclose(REQUEST_KEY).map(Some),
+            (Plugin::CachingSha2, &[FULL_AUTH]) => self.disclose().map(Some),
             (Plugin::CachingSha2 | Plugin::Sha256, pem)
                 if !self.is_secure && matches!(self.keys, KeySource::DangerFetched) =>
             {
@@ -118,7 +118,7 @@ impl ClientAuth {
         }
     }
 
-    fn disclose(&self, request_key: u8) -> Result<Zeroizing<Vec<u8>>> {
+    fn disclose(&self) -> Result<Zeroizing<Vec<u8>>> {
         let password = &self.password.0;
         if self.is_secure {
             return Ok(closed(password));
@@ -127,7 +127,9 @@ impl ClientAuth {
             KeySource::Known(key) => key
                 .encrypt_password(password, &self.nonce)
                 .map(Zeroizing::new),
-            KeySource::DangerFetched => Ok(Zeroizing::new(vec![request_key])),
+            KeySource::DangerFetched => Ok(Zeroizing::new(
+                self.plugin.key_request().into_iter().collect(),
+            )),
             KeySource::Refused => Err(Error::new(
                 ErrorKind::Config,
                 "the server asks for the password itself, and the connection is not encrypted: \
@@ -160,10 +162,4 @@ fn unknown_plugin(name: &[u8]) -> Error {
 pub(super) const FAST_AUTH_DONE: u8 = 3;
 
 /// caching_sha2_password: the password itself is needed.
-pub(super) const FULL_AUTH: u8 = 4;
-
-/// caching_sha2_password: the client asks for the server's key.
-pub(super) const REQUEST_KEY: u8 = 2;
-
-/// sha256_password: the same.
-const REQUEST_KEY_SHA256: u8 = 1;
+pub const FULL_AUTH: u8 = 4;

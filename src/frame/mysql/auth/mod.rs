@@ -8,7 +8,7 @@ pub mod sha2;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientAuth, KeySource};
+pub use client::{ClientAuth, FULL_AUTH, KeySource};
 pub use rsa::{PrivateKey, PublicKey};
 pub use server::{Credentials, ServerAuth, ServerStep};
 
@@ -62,6 +62,22 @@ impl Plugin {
     /// it.
     pub fn is_sha2(self) -> bool {
         matches!(self, Self::CachingSha2 | Self::Sha256)
+    }
+
+    /// What a client sends to ask for the RSA key to which it encrypts the password; `None` where
+    /// the plugin has no such request.
+    pub fn key_request(self) -> Option<u8> {
+        match self {
+            Self::CachingSha2 => Some(2),
+            Self::Sha256 => Some(1),
+            _ => None,
+        }
+    }
+
+    /// True where `answer` asks for that key.
+    pub fn is_key_request(self, answer: &[u8]) -> bool {
+        self.key_request()
+            .is_some_and(|request| *answer == [request])
     }
 
     /// True where what a client answers may be a password in clear, whatever the transport. Of an

@@ -1,6 +1,6 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::client::{FAST_AUTH_DONE, FULL_AUTH, REQUEST_KEY};
+use super::client::{FAST_AUTH_DONE, FULL_AUTH};
 use super::{Nonce, Plugin, PrivateKey, native, sha2};
 
 /// What a server keeps of an account's password.
@@ -106,7 +106,7 @@ impl<'a> ServerAuth<'a> {
                 let password = answer.strip_suffix(&[0]);
                 verdict(is_password(account, password))
             }
-            (Plugin::CachingSha2, Stage::Password) if answer == [REQUEST_KEY] => {
+            (plugin @ Plugin::CachingSha2, Stage::Password) if plugin.is_key_request(answer) => {
                 self.stage = Stage::EncryptedPassword;
                 ServerStep::Ask(self.key.public_pem().as_bytes().to_vec())
             }

@@ -1,14 +1,31 @@
+use std::sync::Arc;
+
 use super::*;
+use crate::frame::mysql::auth::KeySource;
 use crate::frame::mysql::{OkPacket, SslRequestSettings};
 use crate::wire::Writer;
 
-const OPEN: LoginPolicy = LoginPolicy {
-    offers_tls: false,
-    requires_tls: false,
-    is_client_local: false,
-    server_tls: false,
-    is_server_local: false,
-};
+fn open() -> LoginPolicy {
+    LoginPolicy {
+        offers_tls: false,
+        requires_tls: false,
+        is_client_local: false,
+        is_proxy_trusted: false,
+        server_tls: ServerUpgrade::Never,
+        is_server_local: false,
+        keys: PasswordKeys {
+            server: Arc::new(KeySource::Refused),
+            own: None,
+        },
+    }
+}
+
+fn upgrade(server_tls: bool) -> ServerUpgrade {
+    match server_tls {
+        true => ServerUpgrade::Always,
+        false => ServerUpgrade::Never,
+    }
+}
 
 /// A login between two ends that are written by the test.
 struct Bench {
@@ -20,8 +37,8 @@ struct Bench {
 impl Bench {
     /// A greeting has passed.
     fn greeted(policy: LoginPolicy) -> Self {
-        let mut bench = Self::new(policy);
-        let greeting = greeting(policy.server_tls);
+        let mut bench = Self::new(policy.clone());
+        let greeting = greeting(policy.server_tls != ServerUpgrade::Never);
         assert_eq!(bench.server(|w| greeting.write(w)), Ok(Step::Go));
         let shown = bench.at_client();
         let shown = Greeting::parse(&shown).unwrap();
@@ -138,8 +155,8 @@ fn every_mix_of_legs_passes_with_ids_and_ssl_as_each_needs() {
         let policy = LoginPolicy {
             offers_tls,
             requires_tls: client_tls,
-            server_tls,
-            ..OPEN
+            server_tls: upgrade(server_tls),
+            ..open()
         };
         let mut bench = Bench::greeted(policy);
         if client_tls {
@@ -183,7 +200,7 @@ fn every_mix_of_legs_passes_with_ids_and_ssl_as_each_needs() {
 fn ids_go_on_behind_255() {
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..OPEN
+        ..open()
     });
     bench.ssl_request();
     bench.client(|w| response(NATIVE).write(w)).unwrap();
@@ -200,7 +217,7 @@ fn ids_go_on_behind_255() {
 fn what_follows_a_request_for_tls_is_left_for_tls() {
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..OPEN
+        ..open()
     });
     let mut bytes = Vec::new();
     write_packet(&mut bytes, &mut bench.client, |w| w.bytes(&request()));
@@ -215,7 +232,7 @@ fn a_request_of_four_bytes_is_one_too() {
     assert!(matches!(request.settings, Some(SslRequestSettings { .. })));
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..OPEN
+        ..open()
     });
     let step = bench.client(|w| w.u32_le(request.capabilities.low()));
     assert_eq!(step, Ok(Step::StartTls(Side::Client)));
@@ -226,7 +243,7 @@ fn a_plain_client_is_refused_where_tls_is_required_and_nothing_goes_on() {
     let policy = LoginPolicy {
         offers_tls: true,
         requires_tls: true,
-        ..OPEN
+        ..open()
     };
     let mut bench = Bench::greeted(policy);
     let refusal = bench.client(|w| response(NATIVE).write(w)).unwrap_err();
@@ -236,21 +253,15 @@ fn a_plain_client_is_refused_where_tls_is_required_and_nothing_goes_on() {
 
 #[test]
 fn breaches_of_the_protocol_have_errors_of_their_own() {
-    let mut bench = Bench::greeted(OPEN);
+    let mut bench = Bench::greeted(open());
     let (_, step) = bench.login.feed(Side::Client, &[1, 0, 0, 9, 0]);
     assert_eq!(told_state(&mut bench, step), (1156, Some(*b"08S01")));
-    let mut bench = Bench::greeted(OPEN);
+    let mut bench = Bench::greeted(open());
     let (_, step) = bench.login.feed(Side::Client, &[0xfe, 0xff, 0xff, 1]);
     assert_eq!(told_state(&mut bench, step), (1153, Some(*b"08S01")));
-    let mut bench = Bench::new(OPEN);
+    let mut bench = Bench::new(open());
     let step = bench.server(|w| w.bytes(b"SSH-2.0"));
     assert_eq!(told_state(&mut bench, step), (2013, None));
-    let mut bench = Bench::new(LoginPolicy {
-        server_tls: true,
-        ..OPEN
-    });
-    let step = bench.server(|w| greeting(false).write(w));
-    assert_eq!(told_state(&mut bench, step), (2026, None));
 }
 
 fn told_state(bench: &mut Bench, step: Progress) -> (u16, Option<[u8; 5]>) {
@@ -258,16 +269,177 @@ fn told_state(bench: &mut Bench, step: Progress) -> (u16, Option<[u8; 5]>) {
 }
 
 #[test]
-fn a_server_that_refuses_is_quoted() {
-    let mut bench = Bench::new(OPEN);
-    let error = b"\xff\x10\x04Too many connections";
-    assert_eq!(bench.server(|w| w.bytes(error)), Ok(Step::End));
-    assert_eq!(bench.at_client(), error);
+fn a_server_that_refuses_is_quoted_and_the_log_has_the_remedy() {
+    for (error, remedy) in [
+        (&b"\xff\x10\x04Too many connections"[..], None),
+        (
+            b"\xff\x69\x04Host 'a' is blocked",
+            Some("`mariadb-admin flush-hosts`"),
+        ),
+    ] {
+        let mut bench = Bench::new(open());
+        match (bench.server(|w| w.bytes(error)), remedy) {
+            (Ok(Step::Blocked(reason)), Some(remedy)) => {
+                let reason = reason.to_string();
+                assert!(reason.contains("Host 'a' is blocked"), "{reason}");
+                assert!(reason.contains(remedy), "{reason}");
+            }
+            (step, _) => assert_eq!((step, remedy), (Ok(Step::End), None)),
+        }
+        assert_eq!(bench.at_client(), error);
+    }
+}
+
+#[test]
+fn what_is_no_greeting_is_logged_by_its_first_bytes() {
+    for (bytes, opening) in [
+        (
+            &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
+            "5353482d322e302d4f70656e5353485f",
+        ),
+        (&[0xff, 0xff, 0xff, 0, 10, 56], "ffffff000a38"),
+        (b"\x04\0\0\0\x0911.", "040000000931312e"),
+        (b"\x04\0\0\x05\x0a11.", "040000050a31312e"),
+    ] {
+        for cut in 1..bytes.len().min(4) {
+            let mut bench = Bench::new(open());
+            let (pieces, rest) = bytes.split_at(cut);
+            let first = bench.login.feed(Side::Server, pieces);
+            assert_eq!(first, (cut, Ok(Step::Go)));
+            let refusal = bench.login.feed(Side::Server, rest).1.unwrap_err();
+            let text = refusal.error.to_string();
+            assert!(
+                text.ends_with(&format!("it began with {opening}")),
+                "{text}"
+            );
+            assert_eq!(told(&mut bench, &refusal), (2013, None));
+        }
+    }
+}
+
+#[test]
+fn a_login_that_is_too_long_is_refused_by_its_header() {
+    for (len, is_refused) in [(1 << 20, false), ((1 << 20) + 1, true), (0xff_ffff, true)] {
+        let mut bench = Bench::greeted(open());
+        let [a, b, c, _] = u32::to_le_bytes(len);
+        let (_, step) = bench.login.feed(Side::Client, &[a, b, c, 1]);
+        assert_eq!(step.is_err(), is_refused);
+        if let Err(refusal) = step {
+            assert_eq!(told(&mut bench, &refusal), (1153, Some(*b"08S01")));
+        }
+    }
+}
+
+#[test]
+fn an_id_out_of_order_is_logged_with_the_one_that_was_due() {
+    let mut bench = Bench::greeted(open());
+    bench.client = Sequence(7);
+    let refusal = bench.client(|w| response(NATIVE).write(w)).unwrap_err();
+    let text = refusal.error.to_string();
+    assert_eq!(text, "packet out of order: sequence id 7, expected 1");
+    bench.client = Sequence(1);
+    assert_eq!(told(&mut bench, &refusal), (1156, Some(*b"08S01")));
+    assert!(bench.login.out(Side::Server).is_empty());
+}
+
+#[test]
+fn whose_turn_it_is_is_known_at_every_stage() {
+    let mut bench = Bench::new(LoginPolicy {
+        offers_tls: true,
+        server_tls: ServerUpgrade::Always,
+        ..open()
+    });
+    assert_eq!(
+        bench.login.awaited(),
+        (Side::Server, "the server's greeting")
+    );
+    bench.server(|w| greeting(true).write(w)).unwrap();
+    bench.at_client();
+    let request_or_login = (Side::Client, "the client's login or request for TLS");
+    assert_eq!(bench.login.awaited(), request_or_login);
+    bench.client(|w| w.bytes(&request())).unwrap();
+    assert_eq!(
+        bench.login.awaited(),
+        (Side::Client, "the client's TLS handshake")
+    );
+    bench.login.secured(Side::Client);
+    assert_eq!(
+        bench.login.awaited(),
+        (Side::Client, "the client's login in TLS")
+    );
+    bench.client(|w| response(SHA2).write(w)).unwrap();
+    assert_eq!(
+        bench.login.awaited(),
+        (Side::Server, "the server's TLS handshake")
+    );
+    bench.login.secured(Side::Server);
+    assert_eq!(
+        bench.login.awaited(),
+        (Side::Server, "the server's verdict")
+    );
+    bench.server.0 = 3;
+    bench.server(|w| w.bytes(&[1, FULL_AUTH])).unwrap();
+    let answer = (Side::Client, "the client's answer to the server");
+    assert_eq!(bench.login.awaited(), answer);
+    bench.at_client();
+    bench.client(|w| w.bytes(b"secret\0")).unwrap();
+    assert_eq!(
+        bench.login.awaited(),
+        (Side::Server, "the server's verdict")
+    );
+    bench.server.0 = 5;
+    bench.server(|w| w.bytes(&[1, 3])).unwrap();
+    assert_eq!(
+        bench.login.awaited(),
+        (Side::Server, "the server's verdict")
+    );
+}
+
+/// Before the client logs in it may be about to speak TLS, in which a plain error is no answer.
+#[test]
+fn a_server_without_tls_that_is_demanded_is_told_once_the_client_can_hear_it() {
+    for is_client_tls in [false, true] {
+        let mut bench = Bench::new(LoginPolicy {
+            offers_tls: true,
+            server_tls: ServerUpgrade::Always,
+            ..open()
+        });
+        bench.server(|w| greeting(false).write(w)).unwrap();
+        bench.at_client();
+        if is_client_tls {
+            bench.ssl_request();
+        }
+        let refusal = bench.client(|w| response(NATIVE).write(w)).unwrap_err();
+        assert!(bench.login.out(Side::Server).is_empty());
+        assert_eq!(told(&mut bench, &refusal), (2026, Some(*b"HY000")));
+    }
+}
+
+#[test]
+fn tls_that_is_preferred_is_begun_where_it_is_offered() {
+    for is_offered in [true, false] {
+        let mut bench = Bench::new(LoginPolicy {
+            server_tls: ServerUpgrade::Offered,
+            ..open()
+        });
+        bench.server(|w| greeting(is_offered).write(w)).unwrap();
+        bench.at_client();
+        let step = bench.client(|w| response(NATIVE).write(w)).unwrap();
+        let expected = match is_offered {
+            true => Step::StartTls(Side::Server),
+            false => Step::Go,
+        };
+        assert_eq!(step, expected);
+        let sent = bench.at_server();
+        let flags =
+            Capabilities::from_bits(u32::from_le_bytes(*sent.first_chunk().unwrap()).into());
+        assert_eq!(flags.contains(Capabilities::SSL), is_offered);
+    }
 }
 
 #[test]
 fn a_password_in_clear_passes_no_leg_that_is_not_safe() {
-    let full = [1, FULL_AUTHENTICATION];
+    let full = [1, FULL_AUTH];
     for (client_tls, server_tls, passes) in [
         (true, true, true),
         (true, false, false),
@@ -276,8 +448,8 @@ fn a_password_in_clear_passes_no_leg_that_is_not_safe() {
     ] {
         let policy = LoginPolicy {
             offers_tls: true,
-            server_tls,
-            ..OPEN
+            server_tls: upgrade(server_tls),
+            ..open()
         };
         let mut bench = Bench::greeted(policy);
         if client_tls {
@@ -297,14 +469,14 @@ fn a_password_in_clear_passes_no_leg_that_is_not_safe() {
     }
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..OPEN
+        ..open()
     });
     bench.ssl_request();
     let refusal = bench
         .client(|w| response(b"mysql_clear_password").write(w))
         .unwrap_err();
     assert!(bench.login.out(Side::Server).is_empty());
-    assert_eq!(told(&mut bench, &refusal).0, 2061);
+    assert_eq!(told(&mut bench, &refusal).0, 3159);
 }
 
 #[test]
@@ -313,7 +485,7 @@ fn claims_of_being_a_proxy_are_refused() {
         &b"\x0b__client_ip\x011"[..],
         b"\x13__mysql_client_type\x0a__ob_proxy",
     ] {
-        let mut bench = Bench::greeted(OPEN);
+        let mut bench = Bench::greeted(open());
         let attributes = Attributes::parse(pair).unwrap();
         let login = HandshakeResponse {
             attributes,
@@ -322,12 +494,21 @@ fn claims_of_being_a_proxy_are_refused() {
         let refusal = bench.client(|w| login.write(w)).unwrap_err();
         assert!(bench.login.out(Side::Server).is_empty());
         assert_eq!(told(&mut bench, &refusal), (1045, Some(*b"28000")));
+
+        let mut bench = Bench::greeted(LoginPolicy {
+            is_proxy_trusted: true,
+            ..open()
+        });
+        bench.client(|w| login.write(w)).unwrap();
+        let arrived = bench.at_server();
+        let arrived = HandshakeResponse::parse(&arrived).unwrap();
+        assert_eq!(arrived.attributes, attributes);
     }
 }
 
 #[test]
 fn a_server_that_waits_for_a_login_gets_one_of_nobody_when_the_client_has_left() {
-    let mut bench = Bench::greeted(OPEN);
+    let mut bench = Bench::greeted(open());
     bench.login.abandon();
     let login = bench.at_server();
     assert!(
@@ -339,3 +520,5 @@ fn a_server_that_waits_for_a_login_gets_one_of_nobody_when_the_client_has_left()
     bench.login.abandon();
     assert!(bench.login.out(Side::Server).is_empty());
 }
+
+mod passwords;
