@@ -308,6 +308,8 @@ class Guide(Case):
         for name, (believed, other) in self.SERVERS.items():
             with self.subTest(name):
                 gateway = self.printed(name, self.server(believed))
+                if name.startswith("danger"):
+                    self.assertIn(name, gateway.claimed(message="danger")["danger"])
                 with clients.plain(gateway.port) as connection:
                     self.assertEqual(clients.ask(connection, b"hello"), b"hello")
                     connection.shutdown(socket.SHUT_WR)

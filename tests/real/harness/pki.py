@@ -12,7 +12,7 @@ from pathlib import Path
 from . import certs
 from .process import run
 
-DAYS = 30
+DAYS = 90
 
 
 @dataclass(frozen=True)
