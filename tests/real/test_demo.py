@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from harness import databases
 from harness.case import ONCE, Case
 from harness.gateway import BINARY
+from harness.process import run
 
 WITHOUT_IO_URING = (sys.executable, Path(__file__).parent / "harness" / "without_io_uring.py")
 
@@ -79,3 +82,46 @@ class Demo(Case):
         self.assertEqual(code, 1, err)
         self.assertIn("interrupted", err)
         self.assertIn("ratio", out)
+
+    def test_mariadb_at_the_one_that_is_kept(self):
+        with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
+            command = [str(BINARY), "demo", "--seconds", "1", "--keep"]
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+            child = subprocess.Popen(command, env=os.environ | {"TMPDIR": scratch}, text=True, **pipes)
+            try:
+                line = next(line for line in child.stderr if line.lstrip().startswith("mariadb "))
+                login = re.fullmatch(r" *mariadb (.*) -e '\\s'\n", line)[1].split()
+                for account in ("demo", "demo_native"):
+                    words = [account if word == "demo" else word for word in login]
+                    status = run("mariadb", "--no-defaults", *words, "-e", "\\s")
+                    self.assertEqual(status.returncode, 0, status.stderr)
+                    self.assertRegex(status.stdout, r"SSL:\s+Cipher in use is TLS_AES_")
+                    self.assertRegex(status.stdout, rf"Current user:\s+{account}@")
+                    self.assertRegex(status.stdout, r"Uptime:\s+\d+ sec")
+                    rows = run("mariadb", "--no-defaults", *words, "-Ne", "SELECT 'it''s', 7; SHOW STATUS LIKE 'Ssl%'")
+                    self.assertEqual(rows.stdout, "it's\t7\nSsl_cipher\t\nSsl_cipher_list\t\nSsl_version\t\n")
+                plain = run("mariadb", "--no-defaults", *(w for w in login if "ssl" not in w), "--skip-ssl", "-e", "\\s")
+                self.assertIn("ERROR 3159 (HY000)", plain.stderr)
+            finally:
+                child.send_signal(signal.SIGINT)
+                child.communicate(timeout=20)
+            self.assertEqual(os.listdir(scratch), [], "certificates and keys are left behind")
+
+    def upstream(self, password: str):
+        server = databases.mariadb()
+        secret = self.scratch / "password"
+        secret.write_text(password + "\n")
+        login = ("--user", next(iter(server.accounts.values())), "--password-file", str(secret))
+        return self.demo("--seconds", "1", "--json", "--upstream", f"127.0.0.1:{server.port}", *login)
+
+    def test_a_real_server(self):
+        code, out, err = self.upstream(databases.PASSWORD)
+        self.assertEqual(code, 0, err)
+        report = json.loads(out)
+        self.check(report, report["backend"])
+        self.assertIn("MariaDB", report["server_version"])
+
+    def test_a_password_that_a_real_server_refuses(self):
+        code, out, err = self.upstream("wrong")
+        self.assertEqual((code, out), (1, ""), err)
+        self.assertRegex(err, r"plaintext leg: the server refuses the login of .* ERROR 1045 \(28000\): Access denied")

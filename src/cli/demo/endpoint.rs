@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,23 +7,24 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::bounded;
 
 use super::join;
+use super::mysql::{Accounts, Session};
 use crate::conn::Connection;
 use crate::engine::{
     Address, ConnId, Engine, EngineOptions, Event, ListenOptions, SocketOptions, Waker,
 };
 use crate::error::{Error, ErrorKind, Result};
 
-/// A plain server on an engine of its own that sends back what it is sent.
+/// A plain MySQL server on an engine of its own.
 pub(super) struct Endpoint {
     address: SocketAddr,
-    backend: String,
     waker: Waker,
     is_ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Endpoint {
-    pub(super) fn start() -> Result<Self> {
+    /// Starts it with `accounts`, and waits until it listens.
+    pub(super) fn start(accounts: Accounts) -> Result<Self> {
         let is_ending = Arc::new(AtomicBool::new(false));
         let (tell, told) = bounded(1);
         let ends = Arc::clone(&is_ending);
@@ -30,27 +32,22 @@ impl Endpoint {
             let mut engine = Engine::new(&EngineOptions::default())?;
             let address = listen(&mut engine)?;
             // Whoever asked may have given up.
-            let _ = tell.send((address, engine.describe(), engine.waker()));
-            echo(&mut engine, &ends)
+            let _ = tell.send((address, engine.waker()));
+            serve(&mut engine, &accounts, &ends)
         });
         match told.recv() {
-            Ok((address, backend, waker)) => Ok(Self {
+            Ok((address, waker)) => Ok(Self {
                 address,
-                backend,
                 waker,
                 is_ending,
                 thread: Some(thread),
             }),
-            Err(_) => join(thread).and(Err(Error::new(ErrorKind::Internal, "no echo server"))),
+            Err(_) => join(thread).and(Err(Error::new(ErrorKind::Internal, "no MySQL server"))),
         }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    pub(super) fn backend(&self) -> &str {
-        &self.backend
     }
 }
 
@@ -79,15 +76,27 @@ fn listen(engine: &mut Engine) -> Result<SocketAddr> {
     }
 }
 
-fn echo(engine: &mut Engine, is_ending: &AtomicBool) -> Result<()> {
-    let mut events = Vec::new();
+fn serve(engine: &mut Engine, accounts: &Accounts, is_ending: &AtomicBool) -> Result<()> {
+    let mut sessions = HashMap::new();
+    let (mut events, mut thread_id) = (Vec::new(), 0);
     while !is_ending.load(Ordering::Acquire) {
         engine.wait(None, &mut events)?;
         for event in events.drain(..) {
             match event {
-                Event::Accepted { id, .. } => engine.start(id, Connection::plain(), 0),
-                Event::Readable { id } | Event::Writable { id } => echo_one(engine, id),
+                Event::Accepted { id, .. } => {
+                    thread_id += 1;
+                    let mut session = Session::new(accounts, thread_id)?;
+                    engine.start(id, Connection::plain(), 0);
+                    flush(engine, id, &mut session);
+                    sessions.insert(id, session);
+                }
+                Event::Readable { id } | Event::Writable { id } => {
+                    if let Some(session) = sessions.get_mut(&id) {
+                        take(engine, id, session);
+                    }
+                }
                 Event::PeerClosed { id } => engine.close(id),
+                Event::Closed { id, .. } => drop(sessions.remove(&id)),
                 _ => {}
             }
         }
@@ -95,37 +104,65 @@ fn echo(engine: &mut Engine, is_ending: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-fn echo_one(engine: &mut Engine, id: ConnId) {
-    let mut chunk = Vec::new();
-    loop {
-        chunk.clear();
-        chunk.extend_from_slice(engine.peek(id));
-        let taken = engine.write(id, &chunk);
-        engine.consume(id, taken);
-        if taken == 0 {
-            return;
-        }
+fn take(engine: &mut Engine, id: ConnId, session: &mut Session<'_>) {
+    let bytes = engine.peek(id);
+    let (len, fed) = (bytes.len(), session.feed(bytes));
+    engine.consume(id, len);
+    flush(engine, id, session);
+    if fed.is_err() || session.is_over() && session.out.is_empty() {
+        engine.close(id);
     }
+}
+
+fn flush(engine: &mut Engine, id: ConnId, session: &mut Session<'_>) {
+    let taken = engine.write(id, &session.out);
+    session.out.drain(..taken);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-
+    use super::super::connect;
+    use super::super::mysql::{Account, Client, NATIVE_USER, SHA2_USER};
     use super::*;
+    use crate::buf::Pools;
+    use crate::engine::Clock;
+    use crate::stream::Stream;
 
     #[test]
-    fn what_is_sent_comes_back() {
-        let endpoint = Endpoint::start().unwrap();
-        for _ in 0..2 {
-            let mut socket = super::super::connect(endpoint.address()).unwrap();
-            for len in [1, 256, 100_000] {
-                let sent = vec![7; len];
-                let mut received = vec![0; len];
-                socket.write_all(&sent).unwrap();
-                socket.read_exact(&mut received).unwrap();
-                assert_eq!(received, sent);
+    fn both_accounts_log_in_with_their_password_alone() {
+        let accounts = Accounts::new(b"right").unwrap();
+        let server_public_key = Some(accounts.public_pem().into());
+        let endpoint = Endpoint::start(accounts).unwrap();
+        let log_in = |user: &str, password: &str| {
+            let account = Account {
+                user: user.into(),
+                password: password.as_bytes().to_vec().into(),
+                server_public_key: server_public_key.clone(),
+            };
+            let socket = connect(endpoint.address()).unwrap();
+            let stream = Stream::new(Connection::plain(), socket, Clock::start(), Pools::new(4));
+            Client::login(stream, &account, None)
+        };
+        for user in [SHA2_USER, NATIVE_USER] {
+            // The second login with caching_sha2_password takes another way than the first.
+            for _ in 0..2 {
+                let mut client = log_in(user, "right").unwrap();
+                assert_eq!(
+                    client.cell(b"SELECT 'a', b'").unwrap_err().to_string(),
+                    UNKNOWN
+                );
+                assert_eq!(client.cell(b"SELECT 'here'").unwrap(), b"here");
+            }
+            for password in ["wrong", ""] {
+                let Err(error) = log_in(user, password) else {
+                    panic!("{user} got in with {password:?}");
+                };
+                assert!(error.to_string().contains("ERROR 1045 (28000)"), "{error}");
             }
         }
+        assert!(log_in("nobody", "right").is_err());
     }
+
+    const UNKNOWN: &str = "the server refuses the statement: ERROR 1064 (42000): the demo's server \
+                           does not know this statement, at 'b''";
 }

@@ -21,11 +21,16 @@ pub(super) struct GatewayProcess {
 
 impl GatewayProcess {
     /// Starts a gateway before `upstream` with the certificates in `dir`, and waits until it
-    /// listens.
-    pub(super) fn start(dir: &Path, upstream: SocketAddr) -> Result<Self> {
+    /// listens. Where there is a `public_key` (PEM), passwords are encrypted to it.
+    pub(super) fn start(dir: &Path, upstream: &str, public_key: Option<&[u8]>) -> Result<Self> {
         let config = dir.join("demo.toml");
-        fs::write(&config, configuration(upstream))
-            .map_err(|error| Error::io(config.display(), &error))?;
+        write(
+            &config,
+            configuration(upstream, public_key.is_some()).as_bytes(),
+        )?;
+        if let Some(pem) = public_key {
+            write(&dir.join(PUBLIC_KEY), pem)?;
+        }
         let program = env::current_exe().map_err(|error| Error::io("find this program", &error))?;
         let mut child = Command::new(program)
             .args(["gateway", "--log", "json", "--config"])
@@ -41,7 +46,7 @@ impl GatewayProcess {
         let mut lines = BufReader::new(stderr).lines();
         let ready = Ready::read(&mut lines);
         // The pipe must be emptied for as long as the gateway writes to it.
-        thread::spawn(move || lines.for_each(drop));
+        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| pass_on(&line)));
         match ready {
             Ok(ready) => Ok(Self {
                 child,
@@ -141,30 +146,56 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Two loopback addresses, as each may be listened on once, whatever the port.
-fn configuration(upstream: SocketAddr) -> String {
+fn write(path: &Path, text: &[u8]) -> Result<()> {
+    fs::write(path, text).map_err(|error| Error::io(path.display(), &error))
+}
+
+/// The reason of a failure is in the gateway's log, and whoever runs the demo sees no other.
+fn pass_on(line: &str) {
+    let Ok(entry) = serde_json::from_str::<Value>(line) else {
+        return;
+    };
+    let text = |name: &str| entry[name].as_str().unwrap_or_default();
+    if text("level") == "WARN" {
+        eprintln!("gateway: {}: {}", text("message"), text("reason"));
+    }
+}
+
+/// Two loopback addresses, as each may be listened on once, whatever the port. The certificate is
+/// for the first.
+fn configuration(upstream: &str, has_public_key: bool) -> String {
+    let key = match has_public_key {
+        true => format!("server_public_key = {PUBLIC_KEY:?}"),
+        false => String::new(),
+    };
     format!(
         r#"[gateway]
 workers = 1
 
 [[route]]
-name = "plain"
-protocol = "tcp"
-listen = ["127.0.0.1:0"]
-client = {{ tls = "off" }}
-server = {{ address = "{upstream}", tls = "off" }}
-
-[[route]]
 name = "tls"
-protocol = "tcp"
-listen = ["127.0.0.2:0"]
-server = {{ address = "{upstream}", tls = "off" }}
+protocol = "mysql"
+listen = ["127.0.0.1:0"]
 
 [route.client]
 tls = "required"
 cert = "server-cert.pem"
 key = "server-key.pem"
 min_version = "1.3"
+
+[route.server]
+address = {upstream:?}
+tls = "off"
+{key}
+
+[[route]]
+name = "plain"
+protocol = "mysql"
+listen = ["127.0.0.2:0"]
+client = {{ tls = "off" }}
+server = {{ address = {upstream:?}, tls = "off" }}
 "#
     )
 }
+
+const PUBLIC_KEY: &str = "server-public-key.pem";

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::connect;
+use super::mysql::{Account, Client};
 use crate::buf::Pools;
 use crate::conn::Connection;
 use crate::engine::Clock;
@@ -20,7 +21,7 @@ pub(super) struct Leg {
     pub(super) latency_ns: Histogram<u64>,
     /// Requests that could be read on the wire, of those that were looked for there.
     pub(super) readable: Readable,
-    stream: Stream<Wire>,
+    client: Client<Wire>,
 }
 
 /// What a listener on the wire would have read.
@@ -31,48 +32,53 @@ pub(super) struct Readable {
 }
 
 impl Leg {
-    /// Connects, and completes the handshake where there is one.
+    /// Connects and logs in, over TLS where it is given how.
     pub(super) fn open(
         name: &'static str,
         address: SocketAddr,
+        account: &Account,
         tls: Option<&Arc<ClientConfig>>,
     ) -> Result<Self> {
-        let (clock, mut pools) = (Clock::start(), Pools::new(4));
-        let conn = match tls {
-            None => Connection::plain(),
-            Some(config) => {
-                let name = ServerName::try_from("localhost")
-                    .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-                Connection::client(config, &name, clock.now(), &mut pools)?
-            }
-        };
         let wire = Wire {
             socket: connect(address)?,
             tap: None,
         };
-        let mut stream = Stream::new(conn, wire, clock, pools);
-        stream.handshake()?;
+        let stream = Stream::new(Connection::plain(), wire, Clock::start(), Pools::new(4));
+        let server = ServerName::try_from("localhost")
+            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
+        let client = Client::login(stream, account, tls.map(|config| (config, &server)))
+            .map_err(|error| error.at(format_args!("{name} leg")))?;
         let latency_ns = Histogram::new_with_max(LATENCY_NS_MAX, 3)
             .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         Ok(Self {
             name,
             latency_ns,
             readable: Readable::default(),
-            stream,
+            client,
         })
     }
 
+    pub(super) fn server_version(&self) -> &str {
+        &self.client.server_version
+    }
+
     pub(super) fn facts(&self) -> Option<&Arc<Facts>> {
-        self.stream.connection().facts()
+        self.client.connection().facts()
     }
 
     /// Sends requests while everything on the wire is looked at.
     pub(super) fn prove(&mut self) -> Result<()> {
-        self.stream.socket_mut().tap = Some(Vec::new());
+        self.client.stream().socket_mut().tap = Some(Vec::new());
         for _ in 0..PROOFS {
             self.request()?;
         }
-        let seen = self.stream.socket_mut().tap.take().unwrap_or_default();
+        let seen = self
+            .client
+            .stream()
+            .socket_mut()
+            .tap
+            .take()
+            .unwrap_or_default();
         let requests = seen
             .windows(MARKER.len())
             .filter(|window| *window == MARKER)
@@ -98,21 +104,15 @@ impl Leg {
         Ok(())
     }
 
+    /// The marker passes twice: in the statement, and in the row that answers it.
     fn request(&mut self) -> Result<()> {
-        let mut request = [b'.'; REQUEST_LEN];
-        request[..MARKER.len()].copy_from_slice(MARKER);
-        let mut answer = [0; REQUEST_LEN];
-        let exchanged = self
-            .stream
-            .write_all(&request)
-            .and_then(|()| self.stream.flush())
-            .and_then(|()| self.stream.read_exact(&mut answer));
-        exchanged.map_err(|error| Error::io(format_args!("{} leg", self.name), &error))?;
-        if answer != request {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                "the answer is not the request",
-            ));
+        let mut value = [b'.'; VALUE_LEN];
+        value[..MARKER.len()].copy_from_slice(MARKER);
+        let statement = [b"SELECT '", &value[..], b"' AS answer"].concat();
+        let cell = self.client.cell(&statement);
+        if cell.map_err(|error| error.at(format_args!("{} leg", self.name)))? != value {
+            let text = "the answer is not what was selected";
+            return Err(Error::new(ErrorKind::Internal, text));
         }
         Ok(())
     }
@@ -163,11 +163,11 @@ impl Write for Wire {
     }
 }
 
-/// Length of requests and answers, in bytes: a short statement and its row.
-pub(super) const REQUEST_LEN: usize = 256;
+/// Length of the text that is selected, in bytes.
+pub(super) const VALUE_LEN: usize = 200;
 
-/// What every request begins with, and what is looked for on the wire.
-const MARKER: &[u8] = b"SELECT secret FROM accounts";
+/// What that text begins with, and what is looked for on the wire.
+const MARKER: &[u8] = b"the balance of account 4711";
 
 /// Requests that are looked for on the wire.
 const PROOFS: usize = 100;

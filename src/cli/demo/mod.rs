@@ -3,11 +3,12 @@
 mod endpoint;
 mod gateway;
 mod load;
+mod mysql;
 mod report;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,10 +17,12 @@ use std::{env, fs, io, process, thread};
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use zeroize::Zeroizing;
 
 use self::endpoint::Endpoint;
 use self::gateway::GatewayProcess;
 use self::load::Leg;
+use self::mysql::{Account, Accounts, NATIVE_USER, SHA2_USER};
 use self::report::Report;
 use super::cert;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +36,27 @@ pub(super) struct Demo {
     #[arg(long, value_name = "N", default_value_t = 5,
         value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
+    /// Put the gateway before this MySQL server instead of one of the demo's own; it is spoken to
+    /// without TLS
+    #[arg(long, value_name = "HOST:PORT", requires = "user")]
+    upstream: Option<String>,
+    /// Log in to it as this account
+    #[arg(long, value_name = "NAME", requires = "upstream")]
+    user: Option<String>,
+    /// Its password; others on this machine can see it in the list of processes
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "upstream",
+        conflicts_with = "password_file"
+    )]
+    password: Option<String>,
+    /// A file whose first line is its password
+    #[arg(long, value_name = "FILE", requires = "upstream")]
+    password_file: Option<PathBuf>,
+    /// The server's RSA key (PEM), to which a password is encrypted that it asks for
+    #[arg(long, value_name = "FILE", requires = "upstream")]
+    server_public_key: Option<PathBuf>,
     /// Leave the gateway running afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
@@ -51,12 +75,13 @@ impl Demo {
         }
         let dir = DemoDir::make()?;
         cert::write_all(&dir.path, &[], true)?;
-        let endpoint = Endpoint::start()?;
-        let gateway = GatewayProcess::start(&dir.path, endpoint.address())?;
+        let server = self.server()?;
+        let key = server.account.server_public_key.as_deref();
+        let gateway = GatewayProcess::start(&dir.path, &server.address, key)?;
         let client = client_config(&dir.path)?;
         let mut legs = [
-            Leg::open("plaintext", gateway.plain(), None)?,
-            Leg::open("TLS", gateway.tls(), Some(&client))?,
+            Leg::open("plaintext", gateway.plain(), &server.account, None)?,
+            Leg::open("TLS", gateway.tls(), &server.account, Some(&client))?,
         ];
         legs.iter_mut().try_for_each(Leg::prove)?;
         if !self.json {
@@ -64,10 +89,10 @@ impl Demo {
         }
         let total = Duration::from_secs(self.seconds.into());
         load::alternate(&mut legs, total, &is_interrupted)?;
-        let report = Report::new(&gateway, &endpoint, legs);
+        let report = Report::new(&gateway, server.name.clone(), legs);
         self.print(&report)?;
         if self.keep {
-            keep(&gateway, &dir.path)?;
+            keep(&gateway, &dir.path, &server)?;
         }
         if is_interrupted.load(Ordering::Acquire) && !self.keep {
             return Err(Error::new(
@@ -76,6 +101,32 @@ impl Demo {
             ));
         }
         report.verdict()
+    }
+
+    fn server(&self) -> Result<Server> {
+        match (&self.upstream, &self.user) {
+            (Some(address), Some(user)) => Ok(Server {
+                name: format!("MySQL server {address}"),
+                address: address.clone(),
+                account: Account {
+                    user: user.clone(),
+                    password: self.password()?,
+                    server_public_key: self.server_public_key.as_deref().map(read).transpose()?,
+                },
+                endpoint: None,
+            }),
+            _ => Server::embedded(),
+        }
+    }
+
+    fn password(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let Some(file) = &self.password_file else {
+            let text = self.password.as_deref().unwrap_or_default();
+            return Ok(Zeroizing::new(text.into()));
+        };
+        let text = Zeroizing::new(read(file)?);
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(Zeroizing::new(line.to_vec()))
     }
 
     fn print(&self, report: &Report) -> Result<()> {
@@ -89,23 +140,72 @@ impl Demo {
     }
 }
 
+/// Where both legs end, and as whom.
+struct Server {
+    name: String,
+    address: String,
+    account: Account,
+    /// What ends with the demo.
+    endpoint: Option<Endpoint>,
+}
+
+impl Server {
+    fn embedded() -> Result<Self> {
+        let mut random = [0; 8];
+        aws_lc_rs::rand::fill(&mut random)
+            .map_err(|_| Error::new(ErrorKind::Internal, "no random bytes"))?;
+        let password = format!("{:016x}", u64::from_le_bytes(random)).into_bytes();
+        let accounts = Accounts::new(&password)?;
+        let server_public_key = Some(accounts.public_pem().into());
+        let endpoint = Endpoint::start(accounts)?;
+        Ok(Self {
+            name: "embedded MySQL server".into(),
+            address: endpoint.address().to_string(),
+            account: Account {
+                user: SHA2_USER.into(),
+                password: Zeroizing::new(password),
+                server_public_key,
+            },
+            endpoint: Some(endpoint),
+        })
+    }
+}
+
 /// Leaves everything running until a signal comes.
-fn keep(gateway: &GatewayProcess, dir: &std::path::Path) -> Result<()> {
+fn keep(gateway: &GatewayProcess, dir: &Path, server: &Server) -> Result<()> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|error| Error::io("wait for a signal", &error))?;
-    let (tls, ca) = (gateway.tls(), dir.join("ca.pem"));
+    let (ca, port) = (dir.join("ca.pem"), gateway.tls().port());
+    let account = match &server.endpoint {
+        Some(_) => format!(
+            "-u {SHA2_USER} -p{}",
+            String::from_utf8_lossy(&server.account.password)
+        ),
+        None => format!("-u {} -p", server.account.user),
+    };
     eprintln!(
-        "The gateway is left running; Ctrl-C ends it. It echoes what it is sent:\n  \
-         openssl s_client -connect {tls} -CAfile {} -verify_return_error -quiet",
+        "The gateway is left running; Ctrl-C ends it. Try:\n  \
+         mariadb -h 127.0.0.1 -P {port} {account} --ssl --ssl-ca={} --ssl-verify-server-cert \
+         -e '\\s'",
         ca.display()
     );
+    if server.endpoint.is_some() {
+        eprintln!(
+            "The same for -u {NATIVE_USER}, whose plugin is mysql_native_password. The server \
+             answers SELECTs of literals and of @@version, and SHOW STATUS LIKE 'Ssl%'."
+        );
+    }
     signals.forever().next();
     Ok(())
 }
 
-fn client_config(dir: &std::path::Path) -> Result<Arc<ClientConfig>> {
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| Error::io(path.display(), &error))
+}
+
+fn client_config(dir: &Path) -> Result<Arc<ClientConfig>> {
     let ca = dir.join("ca.pem");
-    let text = fs::read(&ca).map_err(|error| Error::io(ca.display(), &error))?;
+    let text = read(&ca)?;
     let roots = Roots::from_pem(&[Pem {
         name: "ca.pem",
         text: &text,
@@ -159,8 +259,10 @@ fn connect(address: SocketAddr) -> Result<std::net::TcpStream> {
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLE: &str = "\
-Makes throwaway certificates, starts an echo server and a gateway with a plaintext route and a TLS
-route before it, and drives both in turn. Exit code 0 only if what it shows as encrypted was.
+Makes throwaway certificates, starts a small MySQL server and a gateway with a plaintext route and a
+TLS route before it, logs in over both and drives them in turn. Exit code 0 only if what it shows as
+encrypted was.
 
-Example:
-  sealwire demo --seconds 10";
+Examples:
+  sealwire demo --seconds 10
+  sealwire demo --upstream db.example:3306 --user app --password-file app.password --keep";

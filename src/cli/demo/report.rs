@@ -3,26 +3,25 @@ use std::fmt::Write;
 use hdrhistogram::Histogram;
 use serde_json::json;
 
-use super::endpoint::Endpoint;
 use super::gateway::GatewayProcess;
-use super::load::{Leg, REQUEST_LEN};
+use super::load::{Leg, VALUE_LEN};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the demo found, for people and for programs.
 pub(super) struct Report {
     backend: String,
-    endpoint_backend: String,
+    server: String,
     fallback: Option<String>,
     aes: String,
     legs: [Leg; 2],
 }
 
 impl Report {
-    /// `legs` are the plaintext one and the encrypted one.
-    pub(super) fn new(gateway: &GatewayProcess, endpoint: &Endpoint, legs: [Leg; 2]) -> Self {
+    /// `legs` are the plaintext one and the encrypted one, `server` says where both end.
+    pub(super) fn new(gateway: &GatewayProcess, server: String, legs: [Leg; 2]) -> Self {
         Self {
             backend: gateway.backend().into(),
-            endpoint_backend: endpoint.backend().into(),
+            server,
             fallback: gateway.fallback().map(str::to_owned),
             aes: gateway.aes().into(),
             legs,
@@ -54,7 +53,8 @@ impl Report {
             let _ = writeln!(text, "{args}");
         };
         line(format_args!(
-            "client -> sealwire gateway -> echo server, {REQUEST_LEN} bytes each way"
+            "client -> sealwire gateway -> {}, SELECT of {VALUE_LEN} bytes",
+            self.server
         ));
         line(format_args!(
             "  back end      {backend}, aes = {}",
@@ -132,10 +132,11 @@ impl Report {
         let ratio = |percentile| ratio(&plain.latency_ns, &tls.latency_ns, percentile);
         let report = json!({
             "backend": self.backend,
-            "endpoint_backend": self.endpoint_backend,
+            "server": self.server,
+            "server_version": plain.server_version(),
             "fallback_reason": self.fallback,
             "aes": self.aes,
-            "request_len": REQUEST_LEN,
+            "value_len": VALUE_LEN,
             "legs": legs,
             "ratio": {
                 "p50": ratio(50.0),

@@ -1,0 +1,235 @@
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::conn::Connection;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::mysql::auth::{ClientAuth, KeySource, Plugin, PublicKey};
+use crate::frame::mysql::{
+    Capabilities, ErrPacket, FirstServerPacket, Greeting, HandshakeResponse, LoginReply, Packet,
+    PacketAssembler, Sequence, ServerKind, SslRequest, write_packet,
+};
+use crate::limits::LOGIN_PACKET_LEN_MAX;
+use crate::stream::Stream;
+use crate::tls::{ClientConfig, ServerName};
+use crate::wire::{Reader, Writer};
+
+/// Who logs in.
+#[derive(Clone)]
+pub(in super::super) struct Account {
+    pub(in super::super) user: String,
+    pub(in super::super) password: Zeroizing<Vec<u8>>,
+    /// PEM: to which the password is encrypted on a way without TLS.
+    pub(in super::super) server_public_key: Option<Vec<u8>>,
+}
+
+/// Whom TLS is begun with.
+pub(in super::super) type Trust<'a> = (&'a Arc<ClientConfig>, &'a ServerName<'static>);
+
+/// A client with one statement under way at most.
+pub(in super::super) struct Client<S> {
+    stream: Stream<S>,
+    packets: PacketAssembler,
+    received: Vec<u8>,
+    sequence: Sequence,
+    out: Vec<u8>,
+    /// What the server calls itself.
+    pub(in super::super) server_version: String,
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Logs in over `stream`, on which nothing has passed yet.
+    pub(in super::super) fn login(
+        stream: Stream<S>,
+        account: &Account,
+        trust: Option<Trust<'_>>,
+    ) -> Result<Self> {
+        let mut client = Self {
+            stream,
+            packets: PacketAssembler::new(LOGIN_PACKET_LEN_MAX),
+            received: Vec::new(),
+            sequence: Sequence::default(),
+            out: Vec::new(),
+            server_version: String::new(),
+        };
+        let payload = client.receive()?;
+        let greeting = match FirstServerPacket::parse(&payload)? {
+            FirstServerPacket::Greeting(greeting) => greeting,
+            FirstServerPacket::Refused(error) => return Err(refused("the connection", &error)),
+        };
+        client.server_version = String::from_utf8_lossy(greeting.version).into_owned();
+        client.authenticate(&greeting, account, trust)?;
+        Ok(client)
+    }
+
+    /// The only cell of the only row that `statement` gives.
+    pub(in super::super) fn cell(&mut self, statement: &[u8]) -> Result<Vec<u8>> {
+        self.sequence = Sequence(0);
+        self.send(|writer| {
+            writer.u8(COM_QUERY);
+            writer.bytes(statement);
+        })?;
+        // The count of columns, their one definition, and the EOF behind it.
+        for _ in 0..3 {
+            self.receive_result()?;
+        }
+        let row = self.receive_result()?;
+        let cell = Reader::new(&row).lenenc_bytes().map(<[u8]>::to_vec);
+        self.receive_result()?;
+        cell.ok_or_else(|| Error::new(ErrorKind::Protocol, "the server sent no row"))
+    }
+
+    pub(in super::super) fn stream(&mut self) -> &mut Stream<S> {
+        &mut self.stream
+    }
+
+    pub(in super::super) fn connection(&self) -> &Connection {
+        self.stream.connection()
+    }
+
+    fn authenticate(
+        &mut self,
+        greeting: &Greeting<'_>,
+        account: &Account,
+        trust: Option<Trust<'_>>,
+    ) -> Result<()> {
+        let keys = match &account.server_public_key {
+            Some(pem) => KeySource::Known(PublicKey::from_pem(pem)?),
+            None => KeySource::Refused,
+        };
+        let plugin = greeting.plugin.map_or(Plugin::Native, Plugin::named);
+        let is_secure = trust.is_some();
+        let password = &account.password;
+        let mut auth = ClientAuth::new(password, is_secure, keys, plugin, greeting.nonce);
+        let answer = auth.answer()?;
+        let response = HandshakeResponse {
+            capabilities: CAPABILITIES,
+            packet_len_max: LOGIN_PACKET_LEN_MAX as u32,
+            collation: COLLATION_UTF8MB4,
+            user: account.user.as_bytes(),
+            auth_response: &answer,
+            plugin: auth.plugin().name().map(str::as_bytes),
+            ..HandshakeResponse::default()
+        };
+        let mut login = Vec::new();
+        response.write(&mut Writer::new(&mut login));
+        if let Some((config, name)) = trust {
+            HandshakeResponse::set_capabilities(&mut login, CAPABILITIES.with(Capabilities::SSL))?;
+            self.start_tls(greeting, &login, config, name)?;
+        }
+        self.send(|writer| writer.bytes(&login))?;
+        self.settle(ServerKind::of(greeting), &mut auth, &account.user)
+    }
+
+    fn start_tls(
+        &mut self,
+        greeting: &Greeting<'_>,
+        login: &[u8],
+        config: &Arc<ClientConfig>,
+        name: &ServerName<'static>,
+    ) -> Result<()> {
+        if !greeting.capabilities.contains(Capabilities::SSL) {
+            let text = "the greeting offers no TLS: somebody on the way took it out";
+            return Err(Error::new(ErrorKind::NotTls, text));
+        }
+        let request = SslRequest::before(login)?;
+        self.send(|writer| writer.bytes(&request))?;
+        if !self.received.is_empty() {
+            let text = "the server sent plaintext behind its greeting";
+            return Err(Error::new(ErrorKind::Protocol, text));
+        }
+        self.stream.start_tls_client(config, name)?;
+        self.stream.handshake()
+    }
+
+    /// Answers the server until it has judged the login.
+    fn settle(&mut self, kind: ServerKind, auth: &mut ClientAuth, user: &str) -> Result<()> {
+        loop {
+            let payload = self.receive()?;
+            let reply = LoginReply::parse(&payload, kind, auth.plugin(), CAPABILITIES)?;
+            let answer = match reply {
+                LoginReply::Ok(_) => return Ok(()),
+                LoginReply::Err(error) => {
+                    return Err(refused(format_args!("the login of {user:?}"), &error));
+                }
+                LoginReply::AuthSwitch(switch) => Some(auth.switch(switch.plugin, switch.nonce())?),
+                LoginReply::MoreData(data) => auth.more_data(data)?,
+                LoginReply::NextFactor(_) | LoginReply::OldPasswordSwitch => {
+                    let text = "the server asks for more than a password";
+                    return Err(Error::new(ErrorKind::Protocol, text));
+                }
+            };
+            if let Some(answer) = answer {
+                self.send(|writer| writer.bytes(&answer))?;
+            }
+        }
+    }
+
+    fn receive_result(&mut self) -> Result<Vec<u8>> {
+        let payload = self.receive()?;
+        match payload.first() {
+            Some(0xff) => Err(refused("the statement", &ErrPacket::parse(&payload)?)),
+            _ => Ok(payload),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>> {
+        let mut chunk = [0; 4_096];
+        loop {
+            let mut rest = &self.received[..];
+            let packet = self
+                .packets
+                .next(&mut rest)?
+                .map(|Packet { sequence, payload }| (sequence, payload.to_vec()));
+            let taken = self.received.len() - rest.len();
+            self.received.drain(..taken);
+            if let Some((sequence, payload)) = packet {
+                self.sequence.expect(sequence)?;
+                return Ok(payload);
+            }
+            let len = self.stream.read(&mut chunk).map_err(lost)?;
+            if len == 0 {
+                return Err(Error::new(ErrorKind::Truncated, "the server hung up"));
+            }
+            self.received.extend_from_slice(&chunk[..len]);
+        }
+    }
+
+    fn send(&mut self, write: impl FnOnce(&mut Writer<'_>)) -> Result<()> {
+        self.out.clear();
+        write_packet(&mut self.out, &mut self.sequence, write);
+        let sent = self.stream.write_all(&self.out);
+        sent.and_then(|()| self.stream.flush()).map_err(lost)
+    }
+}
+
+fn lost(error: std::io::Error) -> Error {
+    Error::io("talk to the server", &error)
+}
+
+fn refused(what: impl std::fmt::Display, error: &ErrPacket<'_>) -> Error {
+    let code = error.code;
+    let state = error.sql_state.unwrap_or(*b"HY000");
+    let (state, message) = (printable(&state), printable(error.message));
+    let text = format!("the server refuses {what}: ERROR {code} ({state}): {message}");
+    Error::new(ErrorKind::Protocol, text)
+}
+
+/// What a server says goes to a terminal.
+fn printable(text: &[u8]) -> String {
+    let blank = |c: char| if c.is_control() { ' ' } else { c };
+    String::from_utf8_lossy(text).chars().map(blank).collect()
+}
+
+const COM_QUERY: u8 = 3;
+
+/// EOF packets are not deprecated here, so that every result ends in the same way.
+const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
+    .with(Capabilities::LONG_PASSWORD)
+    .with(Capabilities::TRANSACTIONS)
+    .with(Capabilities::SECURE_CONNECTION)
+    .with(Capabilities::PLUGIN_AUTH);
+
+/// utf8mb4_general_ci.
+const COLLATION_UTF8MB4: u8 = 45;
