@@ -550,7 +550,11 @@ class Server:
         if self.password.encode() in answer:
             self.exposed.append(answer)
             return False
-        return decrypted(self.password_key, answer, scramble) == expected
+        try:
+            return decrypted(self.password_key, answer, scramble) == expected
+        except ValueError:
+            # Not encrypted to this key, as what ends a login on purpose.
+            return False
 
     def _answer(self, wire: Wire, scramble: bytes) -> None:
         while True:

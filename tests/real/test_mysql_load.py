@@ -72,7 +72,8 @@ class Load:
                         self.queries += 1
                     client.quit()
             except Exception as error:
-                self.errors.append(error)
+                # Its frames would keep the whole connection, and an outage has thousands of them.
+                self.errors.append(error.with_traceback(None))
 
 
 def is_an_end(error: Exception) -> bool:
