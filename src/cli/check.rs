@@ -236,7 +236,7 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{error}\n{block}"));
             count += 1;
         }
-        assert_eq!(count, 3);
+        assert_eq!(count, 5);
     }
 
     #[test]

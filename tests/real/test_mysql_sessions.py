@@ -1,12 +1,16 @@
 """What goes on in a session: large results, files, compression, frames, KILL, another user; and several hops."""
 
 import hashlib
+import re
+import shutil
 import ssl
 import threading
 import zlib
 
 from harness import databases, drivers, pki
+from harness.case import free_port, tcp_route
 from harness.databases import PASSWORD
+from harness.gateway import ROOT, Gateway
 from harness.mysql_case import (
     PLAIN,
     TLS_1_2,
@@ -392,3 +396,31 @@ class Placements(MysqlCase):
             with self.subTest(way), enter(proxy.port, "native", way, attributes=attributes) as session:
                 ob20.framed(session)
                 self.assertEqual(session.query("SELECT 'from a proxy'").rows, [("from a proxy",)])
+
+
+class Guide(MysqlCase):
+    """docs/gateway.md, "Placements": its configurations, but for the ports, as they are printed."""
+
+    def test_configurations_as_printed(self):
+        guide = (ROOT / "docs/gateway.md").read_text().partition("### Placements")[2]
+        one, two = re.findall(r"^```toml\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)[:2]
+        database = databases.mariadb()
+        (self.scratch / "certs").mkdir()
+        for name, pair in {"server": pki.server(), "client": pki.client("alice")}.items():
+            shutil.copy(pair.cert, self.scratch / f"certs/{name}-cert.pem")
+            shutil.copy(pair.key, self.scratch / f"certs/{name}-key.pem")
+        shutil.copy(pki.authority().cert, self.scratch / "certs/ca.pem")
+        for text, port in ((one, 3307), (two, 2883)):
+            with self.subTest(port):
+                front = free_port()
+                proxy = Gateway(self.scratch, [tcp_route("", f"127.0.0.1:{front}")])
+                for printed, used in ((port, front), (2884, free_port()), (3306, database.port)):
+                    text = text.replace(f"127.0.0.1:{printed}", f"127.0.0.1:{used}")
+                proxy.config.write_text(text)
+                self.start(proxy)
+                # The account requires the subject of the certificate that the gateway shows.
+                with Client.connect("127.0.0.1", front, "u_subject", PASSWORD, context_of(TLS_1_3)) as client:
+                    ((_, version),) = client.query("SHOW STATUS LIKE 'Ssl_version'").rows
+                    self.assertEqual(version, "TLSv1.3")
+                    client.quit()
+                proxy.stop_and_judge()
