@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import databases
+from harness import databases, drivers
 from harness.case import ONCE, Case
 from harness.gateway import BINARY
 from harness.process import run
@@ -83,7 +83,7 @@ class Demo(Case):
         self.assertIn("interrupted", err)
         self.assertIn("ratio", out)
 
-    def test_mariadb_at_the_one_that_is_kept(self):
+    def test_drivers_at_the_one_that_is_kept(self):
         with tempfile.TemporaryDirectory(dir=self.scratch) as scratch:
             command = [str(BINARY), "demo", "--seconds", "1", "--keep"]
             pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
@@ -100,12 +100,21 @@ class Demo(Case):
                     self.assertRegex(status.stdout, r"Uptime:\s+\d+ sec")
                     rows = run("mariadb", "--no-defaults", *words, "-Ne", "SELECT 'it''s', 7; SHOW STATUS LIKE 'Ssl%'")
                     self.assertEqual(rows.stdout, "it's\t7\nSsl_cipher\t\nSsl_cipher_list\t\nSsl_version\t\n")
+                    for driver in (drivers.PyMysql(), drivers.Connector(), drivers.Mysql2()):
+                        found = driver.ask(self.target(words, account), "SELECT 'x' AS name, 8")
+                        self.assertEqual(found, [("x", "8")], driver.name)
                 plain = run("mariadb", "--no-defaults", *(w for w in login if "ssl" not in w), "--skip-ssl", "-e", "\\s")
                 self.assertIn("ERROR 3159 (HY000)", plain.stderr)
             finally:
                 child.send_signal(signal.SIGINT)
                 child.communicate(timeout=20)
             self.assertEqual(os.listdir(scratch), [], "certificates and keys are left behind")
+
+    def target(self, words: list[str], account: str) -> drivers.Target:
+        """Where the command line of the `mariadb` client goes."""
+        option = lambda start: next(word for word in words if word.startswith(start)).removeprefix(start)
+        port = int(words[words.index("-P") + 1])
+        return drivers.Target("127.0.0.1", port, account, option("-p"), Path(option("--ssl-ca=")))
 
     def upstream(self, password: str):
         server = databases.mariadb()

@@ -56,6 +56,11 @@ fn connect(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> Outcome {
     handshake(client, server, "localhost", now())
 }
 
+/// At a server with these ticket keys and of this route.
+fn visit(client: &Arc<ClientConfig>, pki: &Pki, keys: [u8; 3], route: &str) -> Outcome {
+    connect(client, &config(&server(pki, keys, route)))
+}
+
 fn is_resumed(result: &Result<Facts>) -> bool {
     result.as_ref().unwrap().resumed
 }
@@ -72,7 +77,7 @@ fn a_session_is_resumed_by_another_process_with_the_same_keys() {
     each_client(&pki, |client| {
         let first = config(&server(&pki, [1, 2, 3], "r"));
         check(&connect(client, &first), false);
-        let outcome = connect(client, &config(&server(&pki, [1, 2, 3], "r")));
+        let outcome = visit(client, &pki, [1, 2, 3], "r");
         check(&outcome, true);
         let facts = outcome.server.unwrap();
         assert_eq!(facts.peer().unwrap().common_name().unwrap(), "alice");
@@ -93,23 +98,11 @@ fn a_session_is_resumed_by_another_process_with_the_same_keys() {
 fn a_stolen_ticket_after_rotation() {
     let Some(pki) = made() else { return };
     each_client(&pki, |client| {
-        check(
-            &connect(client, &config(&server(&pki, [1, 2, 3], "r"))),
-            false,
-        );
-        check(
-            &connect(client, &config(&server(&pki, [2, 3, 4], "r"))),
-            true,
-        );
+        check(&visit(client, &pki, [1, 2, 3], "r"), false);
+        check(&visit(client, &pki, [2, 3, 4], "r"), true);
         // Sealed with key 3 by now.
-        check(
-            &connect(client, &config(&server(&pki, [3, 4, 5], "r"))),
-            true,
-        );
-        check(
-            &connect(client, &config(&server(&pki, [5, 6, 7], "r"))),
-            false,
-        );
+        check(&visit(client, &pki, [3, 4, 5], "r"), true);
+        check(&visit(client, &pki, [5, 6, 7], "r"), false);
     });
 }
 
@@ -117,14 +110,8 @@ fn a_stolen_ticket_after_rotation() {
 fn a_ticket_of_another_route() {
     let Some(pki) = made() else { return };
     each_client(&pki, |client| {
-        check(
-            &connect(client, &config(&server(&pki, [1, 2, 3], "r"))),
-            false,
-        );
-        check(
-            &connect(client, &config(&server(&pki, [1, 2, 3], "s"))),
-            false,
-        );
+        check(&visit(client, &pki, [1, 2, 3], "r"), false);
+        check(&visit(client, &pki, [1, 2, 3], "s"), false);
     });
 }
 
@@ -156,14 +143,8 @@ fn a_ticket_of_a_lax_route_on_a_strict_one() {
 fn a_resumed_session_is_judged_by_the_lists_of_today() {
     let Some(pki) = made() else { return };
     each_client(&pki, |client| {
-        check(
-            &connect(client, &config(&server(&pki, [1, 2, 3], "r"))),
-            false,
-        );
-        check(
-            &connect(client, &config(&server(&pki, [1, 2, 3], "r"))),
-            true,
-        );
+        check(&visit(client, &pki, [1, 2, 3], "r"), false);
+        check(&visit(client, &pki, [1, 2, 3], "r"), true);
         let narrowed = ServerOptions {
             allowed_clients: vec![ClientIdentity::CommonName("bob".into())],
             ..server(&pki, [1, 2, 3], "r")
@@ -178,10 +159,7 @@ fn a_resumed_session_is_judged_by_the_lists_of_today() {
     pki.revoke("alice", "ca");
     let crls = pki.crl("ca");
     each_client(&pki, |client| {
-        check(
-            &connect(client, &config(&server(&pki, [1, 2, 3], "r"))),
-            false,
-        );
+        check(&visit(client, &pki, [1, 2, 3], "r"), false);
         let revoking = ServerOptions {
             client_auth: ClientAuth::Required(pki.roots("ca").with_crls(crls.clone(), false)),
             ..server(&pki, [1, 2, 3], "r")

@@ -286,7 +286,7 @@ fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity
 /// Keys that do nothing are errors: whoever wrote one believes in an effect that is not there.
 fn check_unused(source: &LegSource) -> Result<()> {
     let tls = source.tls.as_ref().map_or("off", |tls| &tls.value);
-    source.reject_given(UNUSED_WITHOUT_TLS, &format!("tls = \"{tls}\""))
+    source.reject_tls_keys(&format!("tls = \"{tls}\""))
 }
 
 fn client_mode(source: &LegSource) -> Result<ClientMode> {
@@ -376,25 +376,6 @@ const SERVER_MODES: &[(&str, ServerMode)] = &[
     ("verify-full", ServerMode::Verify(VerifyMode::Full)),
     ("fingerprint", ServerMode::Verify(VerifyMode::Fingerprint)),
     ("danger-none", ServerMode::Verify(VerifyMode::DangerNone)),
-];
-
-const UNUSED_WITHOUT_TLS: &[&str] = &[
-    "cert",
-    "key",
-    "key_passphrase_file",
-    "key_passphrase_command",
-    "ca",
-    "crl",
-    "crl_required",
-    "fingerprints",
-    "fingerprints_file",
-    "allowed_clients",
-    "allow_cn_name",
-    "tickets",
-    "client_cert",
-    "server_name",
-    "min_version",
-    "suites",
 ];
 
 const CLIENT_CERTS: &[(&str, ClientCert)] = &[

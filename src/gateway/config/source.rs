@@ -205,35 +205,46 @@ impl LegSource {
 impl LegSource {
     /// Refuses the first of these keys that was given, since it has no effect with `what`.
     pub(super) fn reject_given(&self, keys: &[&str], what: &str) -> Result<()> {
-        let given = keys
-            .iter()
-            .find_map(|key| Some((*key, self.place_of(key)?)));
-        match given {
+        self.reject(|key| keys.contains(&key), what)
+    }
+
+    /// Refuses every key that has an effect with TLS alone.
+    pub(super) fn reject_tls_keys(&self, what: &str) -> Result<()> {
+        self.reject(|_| true, what)
+    }
+
+    fn reject(&self, is_refused: impl Fn(&str) -> bool, what: &str) -> Result<()> {
+        let given = self.tls_keys().into_iter();
+        let mut refused = given.filter_map(|(key, place)| Some((key, place?)));
+        match refused.find(|(key, _)| is_refused(key)) {
             Some((key, place)) => Err(place.error(format!("{key} has no effect with {what}"))),
             None => Ok(()),
         }
     }
 
-    fn place_of(&self, key: &str) -> Option<&Place> {
-        match key {
-            "cert" => place(&self.cert),
-            "key" => place(&self.key),
-            "key_passphrase_file" => place(&self.key_passphrase_file),
-            "key_passphrase_command" => first_place(&self.key_passphrase_command),
-            "ca" => place(&self.ca),
-            "crl" => first_place(&self.crl),
-            "crl_required" => place(&self.crl_required),
-            "fingerprints" => first_place(&self.fingerprints),
-            "fingerprints_file" => place(&self.fingerprints_file),
-            "allowed_clients" => first_place(&self.allowed_clients),
-            "allow_cn_name" => place(&self.allow_cn_name),
-            "tickets" => place(&self.tickets),
-            "client_cert" => place(&self.client_cert),
-            "server_name" => place(&self.server_name),
-            "min_version" => place(&self.min_version),
-            "suites" => first_place(&self.suites),
-            _ => None,
-        }
+    /// The keys that have an effect with TLS alone, and where they were given.
+    fn tls_keys(&self) -> [(&'static str, Option<&Place>); 16] {
+        [
+            ("cert", place(&self.cert)),
+            ("key", place(&self.key)),
+            ("key_passphrase_file", place(&self.key_passphrase_file)),
+            (
+                "key_passphrase_command",
+                first_place(&self.key_passphrase_command),
+            ),
+            ("ca", place(&self.ca)),
+            ("crl", first_place(&self.crl)),
+            ("crl_required", place(&self.crl_required)),
+            ("fingerprints", first_place(&self.fingerprints)),
+            ("fingerprints_file", place(&self.fingerprints_file)),
+            ("allowed_clients", first_place(&self.allowed_clients)),
+            ("allow_cn_name", place(&self.allow_cn_name)),
+            ("tickets", place(&self.tickets)),
+            ("client_cert", place(&self.client_cert)),
+            ("server_name", place(&self.server_name)),
+            ("min_version", place(&self.min_version)),
+            ("suites", first_place(&self.suites)),
+        ]
     }
 }
 

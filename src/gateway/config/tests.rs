@@ -72,6 +72,14 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn bounds_of_the_gateway_are_read_from_its_keys() {
+    let keys = "[gateway]\nmax_connections = 7\nhalf_open_max_per_address = 3\n";
+    let plan = plan_of(&format!("{keys}{}", route(PLAIN)));
+    assert_eq!(plan.settings.connections_max, 7);
+    assert_eq!(plan.settings.half_open_max_per_address, 3);
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
     let text = format!("[gateway]\nworkers = 1\n\n{}", route(PLAIN)).replace("listen", "lisen");
     assert_eq!(

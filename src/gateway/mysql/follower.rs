@@ -119,26 +119,12 @@ const SHUTDOWN: ErrPacket<'static> = ErrPacket {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::frame::mysql::OkPacket;
-    use crate::frame::mysql::auth::KeySource;
-    use crate::gateway::mysql::{LoginPolicy, PasswordKeys, ServerUpgrade};
+    use crate::gateway::mysql::LoginPolicy;
 
     fn follower(framing: Framing) -> Follower {
-        let login = Login::new(LoginPolicy {
-            offers_tls: false,
-            requires_tls: false,
-            is_client_local: false,
-            is_proxy_trusted: false,
-            server_tls: ServerUpgrade::Never,
-            is_server_local: false,
-            keys: PasswordKeys {
-                server: Arc::new(KeySource::Refused),
-                own: None,
-            },
-        });
+        let login = Login::new(LoginPolicy::plain());
         let (kind, capabilities) = (ServerKind::MySql, Capabilities::PROTOCOL_41);
         Follower::new(kind, capabilities, framing, StatusFlags::default(), login)
     }

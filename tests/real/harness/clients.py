@@ -2,19 +2,26 @@
 
 import socket
 import ssl
+from pathlib import Path
 
 from . import certs
 
 
-def context(
-    ca: str = "test",
+def context(ca: str = "test", **options) -> ssl.SSLContext:
+    """A client that verifies the server by the authority `ca`, and to which an end without close_notify is an error."""
+    made = trusting(certs.authority(ca).cert, **options)
+    made.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    return made
+
+
+def trusting(
+    authority: Path,
     identity=None,
     version: ssl.TLSVersion | None = None,
     ciphers: str | None = None,
 ) -> ssl.SSLContext:
-    """A client that verifies the server by the authority `ca`, and to which an end without close_notify is an error."""
-    made = ssl.create_default_context(cafile=str(certs.authority(ca).cert))
-    made.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    """A client that verifies the server's chain and name by the authorities in this file."""
+    made = ssl.create_default_context(cafile=str(authority))
     if identity:
         made.load_cert_chain(identity.cert, identity.key)
     if version:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from . import certs
+from . import certs, clients
 from .process import run
 
 DAYS = 90
@@ -68,21 +68,9 @@ def rsa_key() -> Pair:
     return pair
 
 
-def context(
-    identity: Pair | None = None,
-    version: ssl.TLSVersion | None = None,
-    ciphers: str | None = None,
-    issuer: str = "Test CA",
-) -> ssl.SSLContext:
+def context(identity: Pair | None = None, version=None, ciphers=None, issuer: str = "Test CA") -> ssl.SSLContext:
     """Of a client that verifies the server's chain and name."""
-    made = ssl.create_default_context(cafile=str(authority(issuer).cert))
-    if identity:
-        made.load_cert_chain(identity.cert, identity.key)
-    if version:
-        made.minimum_version = made.maximum_version = version
-    if ciphers:
-        made.set_ciphers(ciphers)
-    return made
+    return clients.trusting(authority(issuer).cert, identity, version, ciphers)
 
 
 @cache

@@ -233,3 +233,83 @@ const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
 
 /// utf8mb4_general_ci.
 const COLLATION_UTF8MB4: u8 = 45;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::buf::Pools;
+    use crate::engine::Clock;
+    use crate::frame::mysql::{HEADER_LEN, SSL_REQUEST_LEN};
+    use crate::tls::{ClientOptions, Verify};
+
+    /// A server that says all it has to say at once, and what it is told.
+    struct Script<'a> {
+        said: &'a [u8],
+        told: &'a mut Vec<u8>,
+    }
+
+    impl Read for Script<'_> {
+        fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+            self.said.read(target)
+        }
+    }
+
+    impl Write for Script<'_> {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.told.write(data)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// How a login over TLS fails at a server that offers this, with `behind` its greeting, and how
+    /// many bytes it was told.
+    fn failure(offered: Capabilities, behind: &[u8]) -> (ErrorKind, usize) {
+        let greeting = Greeting {
+            capabilities: offered,
+            ..Greeting::default()
+        };
+        let (mut said, mut told) = (Vec::new(), Vec::new());
+        write_packet(&mut said, &mut Sequence::default(), |writer| {
+            greeting.write(writer)
+        });
+        said.extend_from_slice(behind);
+        let script = Script {
+            said: &said,
+            told: &mut told,
+        };
+        let stream = Stream::new(Connection::plain(), script, Clock::start(), Pools::new(1));
+        let account = Account {
+            user: "u".into(),
+            password: Zeroizing::new(b"secret".to_vec()),
+            server_public_key: None,
+        };
+        let config = ClientConfig::new(&ClientOptions::new(Verify::DangerNone)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let Err(error) = Client::login(stream, &account, Some((&config, &name))) else {
+            panic!("logged in");
+        };
+        (error.kind(), told.len())
+    }
+
+    #[test]
+    fn without_tls_in_the_greeting_nothing_is_told() {
+        let offered = Capabilities::PROTOCOL_41;
+        assert_eq!(failure(offered, b""), (ErrorKind::NotTls, 0));
+    }
+
+    #[test]
+    fn plaintext_behind_the_greeting_ends_the_login_before_tls() {
+        let offered = Capabilities::PROTOCOL_41.with(Capabilities::SSL);
+        let request_len = HEADER_LEN + SSL_REQUEST_LEN;
+        let smuggled = b"\x07\0\0\x02\0\0\0\x02\0\0\0";
+        assert_eq!(
+            failure(offered, smuggled),
+            (ErrorKind::Protocol, request_len)
+        );
+    }
+}

@@ -55,7 +55,6 @@ pub(in super::super) struct Session<'a> {
     state: State<'a>,
     thread_id: u32,
     nonce: Nonce,
-    capabilities: Capabilities,
     user: String,
     database: Option<String>,
 }
@@ -83,7 +82,6 @@ impl<'a> Session<'a> {
             state: State::Greeted,
             thread_id,
             nonce,
-            capabilities: Capabilities::default(),
             user: String::new(),
             database: None,
         };
@@ -142,7 +140,6 @@ impl<'a> Session<'a> {
 
     fn begin_login(&mut self, payload: &[u8]) -> Result<()> {
         let response = HandshakeResponse::parse(payload)?;
-        self.capabilities = response.capabilities;
         self.user = String::from_utf8_lossy(response.user).into_owned();
         let database = response.database.filter(|name| !name.is_empty());
         self.database = database.map(|name| String::from_utf8_lossy(name).into_owned());
@@ -240,22 +237,16 @@ impl<'a> Session<'a> {
         for name in columns {
             self.send(|writer| ColumnDefinition::text(name.as_bytes()).write(writer));
         }
-        let is_short = self.capabilities.contains(Capabilities::DEPRECATE_EOF);
         let eof = EofPacket {
             warnings: 0,
             status: StatusFlags::AUTOCOMMIT,
         };
-        if !is_short {
-            self.send(|writer| eof.write(writer));
-        }
+        self.send(|writer| eof.write(writer));
         for row in rows {
             let values = row.iter().map(|value| value.as_deref().map(str::as_bytes));
             self.send(|writer| write_text_row(writer, values));
         }
-        match is_short {
-            true => self.send(|writer| OK.write_end_of_result(writer)),
-            false => self.send(|writer| eof.write(writer)),
-        }
+        self.send(|writer| eof.write(writer));
     }
 
     fn ok(&mut self) {
@@ -291,6 +282,7 @@ const OK: OkPacket<'_> = OkPacket {
     session_state: None,
 };
 
+/// Without DEPRECATE_EOF every result ends in the one way that all clients know.
 const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
     .with(Capabilities::LONG_PASSWORD)
     .with(Capabilities::CONNECT_WITH_DB)
@@ -298,8 +290,7 @@ const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
     .with(Capabilities::SECURE_CONNECTION)
     .with(Capabilities::PLUGIN_AUTH)
     .with(Capabilities::PLUGIN_AUTH_LENENC_CLIENT_DATA)
-    .with(Capabilities::CONNECT_ATTRS)
-    .with(Capabilities::DEPRECATE_EOF);
+    .with(Capabilities::CONNECT_ATTRS);
 
 /// utf8mb4_general_ci.
 const COLLATION_UTF8MB4: u8 = 45;

@@ -5,18 +5,21 @@ use crate::frame::mysql::auth::KeySource;
 use crate::frame::mysql::{OkPacket, SslRequestSettings};
 use crate::wire::Writer;
 
-fn open() -> LoginPolicy {
-    LoginPolicy {
-        offers_tls: false,
-        requires_tls: false,
-        is_client_local: false,
-        is_proxy_trusted: false,
-        server_tls: ServerUpgrade::Never,
-        is_server_local: false,
-        keys: PasswordKeys {
-            server: Arc::new(KeySource::Refused),
-            own: None,
-        },
+impl LoginPolicy {
+    /// Without TLS, keys or trust on either side.
+    pub(in crate::gateway) fn plain() -> Self {
+        Self {
+            offers_tls: false,
+            requires_tls: false,
+            is_client_local: false,
+            is_proxy_trusted: false,
+            server_tls: ServerUpgrade::Never,
+            is_server_local: false,
+            keys: PasswordKeys {
+                server: Arc::new(KeySource::Refused),
+                own: None,
+            },
+        }
     }
 }
 
@@ -156,7 +159,7 @@ fn every_mix_of_legs_passes_with_ids_and_ssl_as_each_needs() {
             offers_tls,
             requires_tls: client_tls,
             server_tls: upgrade(server_tls),
-            ..open()
+            ..LoginPolicy::plain()
         };
         let mut bench = Bench::greeted(policy);
         if client_tls {
@@ -200,7 +203,7 @@ fn every_mix_of_legs_passes_with_ids_and_ssl_as_each_needs() {
 fn ids_go_on_behind_255() {
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..open()
+        ..LoginPolicy::plain()
     });
     bench.ssl_request();
     bench.client(|w| response(NATIVE).write(w)).unwrap();
@@ -217,7 +220,7 @@ fn ids_go_on_behind_255() {
 fn what_follows_a_request_for_tls_is_left_for_tls() {
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..open()
+        ..LoginPolicy::plain()
     });
     let mut bytes = Vec::new();
     write_packet(&mut bytes, &mut bench.client, |w| w.bytes(&request()));
@@ -232,7 +235,7 @@ fn a_request_of_four_bytes_is_one_too() {
     assert!(matches!(request.settings, Some(SslRequestSettings { .. })));
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..open()
+        ..LoginPolicy::plain()
     });
     let step = bench.client(|w| w.u32_le(request.capabilities.low()));
     assert_eq!(step, Ok(Step::StartTls(Side::Client)));
@@ -243,7 +246,7 @@ fn a_plain_client_is_refused_where_tls_is_required_and_nothing_goes_on() {
     let policy = LoginPolicy {
         offers_tls: true,
         requires_tls: true,
-        ..open()
+        ..LoginPolicy::plain()
     };
     let mut bench = Bench::greeted(policy);
     let refusal = bench.client(|w| response(NATIVE).write(w)).unwrap_err();
@@ -253,13 +256,13 @@ fn a_plain_client_is_refused_where_tls_is_required_and_nothing_goes_on() {
 
 #[test]
 fn breaches_of_the_protocol_have_errors_of_their_own() {
-    let mut bench = Bench::greeted(open());
+    let mut bench = Bench::greeted(LoginPolicy::plain());
     let (_, step) = bench.login.feed(Side::Client, &[1, 0, 0, 9, 0]);
     assert_eq!(told_state(&mut bench, step), (1156, Some(*b"08S01")));
-    let mut bench = Bench::greeted(open());
+    let mut bench = Bench::greeted(LoginPolicy::plain());
     let (_, step) = bench.login.feed(Side::Client, &[0xfe, 0xff, 0xff, 1]);
     assert_eq!(told_state(&mut bench, step), (1153, Some(*b"08S01")));
-    let mut bench = Bench::new(open());
+    let mut bench = Bench::new(LoginPolicy::plain());
     let step = bench.server(|w| w.bytes(b"SSH-2.0"));
     assert_eq!(told_state(&mut bench, step), (2013, None));
 }
@@ -277,7 +280,7 @@ fn a_server_that_refuses_is_quoted_and_the_log_has_the_remedy() {
             Some("`mariadb-admin flush-hosts`"),
         ),
     ] {
-        let mut bench = Bench::new(open());
+        let mut bench = Bench::new(LoginPolicy::plain());
         match (bench.server(|w| w.bytes(error)), remedy) {
             (Ok(Step::Blocked(reason)), Some(remedy)) => {
                 let reason = reason.to_string();
@@ -302,7 +305,7 @@ fn what_is_no_greeting_is_logged_by_its_first_bytes() {
         (b"\x04\0\0\x05\x0a11.", "040000050a31312e"),
     ] {
         for cut in 1..bytes.len().min(4) {
-            let mut bench = Bench::new(open());
+            let mut bench = Bench::new(LoginPolicy::plain());
             let (pieces, rest) = bytes.split_at(cut);
             let first = bench.login.feed(Side::Server, pieces);
             assert_eq!(first, (cut, Ok(Step::Go)));
@@ -320,7 +323,7 @@ fn what_is_no_greeting_is_logged_by_its_first_bytes() {
 #[test]
 fn a_login_that_is_too_long_is_refused_by_its_header() {
     for (len, is_refused) in [(1 << 20, false), ((1 << 20) + 1, true), (0xff_ffff, true)] {
-        let mut bench = Bench::greeted(open());
+        let mut bench = Bench::greeted(LoginPolicy::plain());
         let [a, b, c, _] = u32::to_le_bytes(len);
         let (_, step) = bench.login.feed(Side::Client, &[a, b, c, 1]);
         assert_eq!(step.is_err(), is_refused);
@@ -332,7 +335,7 @@ fn a_login_that_is_too_long_is_refused_by_its_header() {
 
 #[test]
 fn an_id_out_of_order_is_logged_with_the_one_that_was_due() {
-    let mut bench = Bench::greeted(open());
+    let mut bench = Bench::greeted(LoginPolicy::plain());
     bench.client = Sequence(7);
     let refusal = bench.client(|w| response(NATIVE).write(w)).unwrap_err();
     let text = refusal.error.to_string();
@@ -347,7 +350,7 @@ fn whose_turn_it_is_is_known_at_every_stage() {
     let mut bench = Bench::new(LoginPolicy {
         offers_tls: true,
         server_tls: ServerUpgrade::Always,
-        ..open()
+        ..LoginPolicy::plain()
     });
     assert_eq!(
         bench.login.awaited(),
@@ -402,7 +405,7 @@ fn a_server_without_tls_that_is_demanded_is_told_once_the_client_can_hear_it() {
         let mut bench = Bench::new(LoginPolicy {
             offers_tls: true,
             server_tls: ServerUpgrade::Always,
-            ..open()
+            ..LoginPolicy::plain()
         });
         bench.server(|w| greeting(false).write(w)).unwrap();
         bench.at_client();
@@ -420,7 +423,7 @@ fn tls_that_is_preferred_is_begun_where_it_is_offered() {
     for is_offered in [true, false] {
         let mut bench = Bench::new(LoginPolicy {
             server_tls: ServerUpgrade::Offered,
-            ..open()
+            ..LoginPolicy::plain()
         });
         bench.server(|w| greeting(is_offered).write(w)).unwrap();
         bench.at_client();
@@ -449,7 +452,7 @@ fn a_password_in_clear_passes_no_leg_that_is_not_safe() {
         let policy = LoginPolicy {
             offers_tls: true,
             server_tls: upgrade(server_tls),
-            ..open()
+            ..LoginPolicy::plain()
         };
         let mut bench = Bench::greeted(policy);
         if client_tls {
@@ -469,7 +472,7 @@ fn a_password_in_clear_passes_no_leg_that_is_not_safe() {
     }
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..open()
+        ..LoginPolicy::plain()
     });
     bench.ssl_request();
     let refusal = bench
@@ -485,7 +488,7 @@ fn claims_of_being_a_proxy_are_refused() {
         &b"\x0b__client_ip\x011"[..],
         b"\x13__mysql_client_type\x0a__ob_proxy",
     ] {
-        let mut bench = Bench::greeted(open());
+        let mut bench = Bench::greeted(LoginPolicy::plain());
         let attributes = Attributes::parse(pair).unwrap();
         let login = HandshakeResponse {
             attributes,
@@ -497,7 +500,7 @@ fn claims_of_being_a_proxy_are_refused() {
 
         let mut bench = Bench::greeted(LoginPolicy {
             is_proxy_trusted: true,
-            ..open()
+            ..LoginPolicy::plain()
         });
         bench.client(|w| login.write(w)).unwrap();
         let arrived = bench.at_server();
@@ -508,7 +511,7 @@ fn claims_of_being_a_proxy_are_refused() {
 
 #[test]
 fn a_server_that_waits_for_a_login_gets_one_of_nobody_when_the_client_has_left() {
-    let mut bench = Bench::greeted(open());
+    let mut bench = Bench::greeted(LoginPolicy::plain());
     bench.login.abandon();
     let login = bench.at_server();
     assert!(

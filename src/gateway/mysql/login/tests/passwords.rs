@@ -57,6 +57,17 @@ fn is_safe(leg: Leg, plugin: Plugin) -> bool {
 }
 
 impl Case {
+    /// caching_sha2_password from a client in TLS to a server without.
+    fn to_plain_server(keys: PasswordKeys) -> Self {
+        Self {
+            client: Leg::Tls,
+            server: Leg::Tcp,
+            keys,
+            plugin: Plugin::CachingSha2,
+            is_switched: false,
+        }
+    }
+
     fn nonce(&self) -> [u8; 20] {
         match self.is_switched {
             true => SWITCHED_NONCE,
@@ -118,11 +129,21 @@ impl Case {
             is_server_local: self.server == Leg::Unix,
             server_tls: upgrade(self.server == Leg::Tls),
             keys: self.keys.clone(),
-            ..open()
+            ..LoginPolicy::plain()
         });
         if self.client == Leg::Tls {
             bench.ssl_request();
         }
+        bench
+    }
+
+    /// Up to the server's demand for the password, which has come to the client.
+    fn asked(&self) -> Bench {
+        let mut bench = self.greeted();
+        bench.client(|w| response(SHA2).write(w)).unwrap();
+        bench.at_server();
+        bench.server(|w| w.bytes(&[1, FULL_AUTH])).unwrap();
+        bench.at_client();
         bench
     }
 
@@ -309,7 +330,7 @@ fn an_account_without_a_password_needs_no_key() {
     }
     let mut bench = Bench::greeted(LoginPolicy {
         offers_tls: true,
-        ..open()
+        ..LoginPolicy::plain()
     });
     bench.ssl_request();
     let login = HandshakeResponse {
@@ -321,18 +342,8 @@ fn an_account_without_a_password_needs_no_key() {
 
 #[test]
 fn a_password_that_is_longer_than_the_key_is_refused() {
-    let case = Case {
-        client: Leg::Tls,
-        server: Leg::Tcp,
-        keys: known(),
-        plugin: Plugin::CachingSha2,
-        is_switched: false,
-    };
-    let mut bench = case.greeted();
-    bench.client(|w| response(SHA2).write(w)).unwrap();
-    bench.at_server();
-    bench.server(|w| w.bytes(&[1, FULL_AUTH])).unwrap();
-    bench.at_client();
+    let case = Case::to_plain_server(known());
+    let mut bench = case.asked();
     let refusal = bench.client(|w| w.bytes(&[b'x'; 215])).unwrap_err();
     assert_eq!(refusal.error.kind(), ErrorKind::Limit);
     assert!(bench.login.out(Side::Server).is_empty());
@@ -340,27 +351,13 @@ fn a_password_that_is_longer_than_the_key_is_refused() {
 
 #[test]
 fn while_the_servers_key_is_awaited_the_client_has_nothing_to_say() {
-    let case = Case {
-        client: Leg::Tls,
-        server: Leg::Tcp,
-        keys: keys(KeySource::DangerFetched),
-        plugin: Plugin::CachingSha2,
-        is_switched: false,
-    };
-    let mut bench = case.greeted();
-    bench.client(|w| response(SHA2).write(w)).unwrap();
-    bench.at_server();
-    bench.server(|w| w.bytes(&[1, FULL_AUTH])).unwrap();
-    bench.at_client();
+    let case = Case::to_plain_server(keys(KeySource::DangerFetched));
+    let mut bench = case.asked();
     bench.client(|w| w.bytes(PASSWORD)).unwrap();
     assert_eq!(bench.at_server(), [2]);
     let refusal = bench.client(|w| w.bytes(PASSWORD)).unwrap_err();
     assert_eq!(refusal.side, Side::Client);
-    let mut bench = case.greeted();
-    bench.client(|w| response(SHA2).write(w)).unwrap();
-    bench.at_server();
-    bench.server(|w| w.bytes(&[1, FULL_AUTH])).unwrap();
-    bench.at_client();
+    let mut bench = case.asked();
     bench.client(|w| w.bytes(PASSWORD)).unwrap();
     bench.at_server();
     let refusal = bench.server(|w| w.bytes(b"\x01no key")).unwrap_err();
