@@ -117,6 +117,14 @@ pub const RPC_PACKET_LEN_MAX: usize = 64 * 1024 * 1024;
 /// Calls of one connection that are not over: what OceanBase's own client allows itself.
 pub const RPC_CALLS_MAX: usize = 4_096;
 
+/// The longest OB-RPC packet that the wire allows behind its net header, in bytes: what passes
+/// through is counted, and takes no memory.
+pub const RPC_PACKET_LEN_WIRE_MAX: usize = 2_047 * 1024 * 1024;
+
+/// Calls that are followed on one connection that passes through: more than OceanBase's own ends
+/// have in flight (4,096 per category). Beyond them the connection has no safe moment any more.
+pub const RPC_CALLS_FOLLOWED_MAX: usize = 65_536;
+
 /// Streams that one connection of a server keeps open between two parts: each is state of the
 /// server's application.
 pub const RPC_STREAMS_MAX: usize = 256;

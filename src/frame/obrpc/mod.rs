@@ -34,6 +34,7 @@ mod rcode;
 mod unis;
 mod ussl;
 mod violation;
+mod watch;
 
 pub use checksum::checksum;
 pub use compression::Compressor;
@@ -54,6 +55,7 @@ pub use pcode::Pcode;
 pub use rcode::{ResultCode, Warning};
 pub use ussl::{Decoded, Message, Method, Methods, USSL_MESSAGE_LEN, USSL_MESSAGE_LEN_MAX};
 pub use violation::Violation;
+pub use watch::{CallActivity, CallStart, CallWatch};
 
 #[cfg(test)]
 mod tests;
