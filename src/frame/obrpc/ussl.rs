@@ -15,6 +15,10 @@ pub enum Method {
     SslIo = 4,
 }
 
+/// The thread that a connection is for whose client names none: the first one of OceanBase's
+/// default group.
+pub const DEFAULT_GID: u64 = 1 << 32;
+
 /// A set of methods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Methods(u32);

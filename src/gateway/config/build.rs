@@ -7,6 +7,7 @@ use super::document::{Given, Place, nearest};
 use super::files::Files;
 use super::legs::{self, LegContext};
 use super::mysql;
+use super::obrpc;
 use super::plan::{Plan, Protocol, Route, Settings, map_path};
 use super::source::{GatewaySource, RouteSource, Source};
 use crate::engine::{Address, BackendChoice};
@@ -114,6 +115,7 @@ fn build_route(
         records: settings.records,
         handshake_timeout,
     };
+    obrpc::check_unused(protocol, [&source.client, &source.server])?;
     legs::check_combination(protocol, &source.client, &source.server)?;
     let client = legs::client(&source.client, &mut context)?;
     let server = legs::server(&source.server, &mut context)?;
@@ -142,9 +144,7 @@ fn protocol(source: &RouteSource) -> Result<Protocol> {
     match protocol.value.as_str() {
         "tcp" => Ok(Protocol::Tcp),
         "mysql" => Ok(Protocol::Mysql),
-        "obrpc" => Err(protocol
-            .place
-            .error("protocol `obrpc` is not in this build, which has `tcp` and `mysql`")),
+        "obrpc" => Ok(Protocol::Obrpc),
         other => Err(protocol.place.error(format!(
             "protocol = {other:?} is not one of tcp, mysql, obrpc"
         ))),

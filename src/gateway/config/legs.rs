@@ -11,7 +11,7 @@ use super::plan::{
     ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
 use super::source::LegSource;
-use super::{secret, trust};
+use super::{obrpc, secret, trust};
 use crate::engine::backend::SocketOptions;
 use crate::error::{Error, Result};
 use crate::tls::{
@@ -35,6 +35,9 @@ pub(super) fn check_combination(
     client: &LegSource,
     server: &LegSource,
 ) -> Result<()> {
+    if protocol == Protocol::Obrpc {
+        return Ok(());
+    }
     let client_mode = client_mode(client)?;
     let server_mode = server_mode(server)?;
     if client_mode == ClientMode::Preferred && protocol == Protocol::Tcp {
@@ -61,14 +64,15 @@ pub(super) fn check_combination(
 }
 
 pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result<ClientSide> {
-    let tls = match client_mode(source)? {
-        ClientMode::Required => client_terminated(source, true, context)?,
-        ClientMode::Preferred => client_terminated(source, false, context)?,
-        ClientMode::Off => {
+    let tls = match (context.protocol, client_mode(source)?) {
+        (Protocol::Obrpc, _) => obrpc::client(source, context)?,
+        (_, ClientMode::Required) => client_terminated(source, true, context)?,
+        (_, ClientMode::Preferred) => client_terminated(source, false, context)?,
+        (_, ClientMode::Off) => {
             check_unused(source)?;
             ClientTls::Off
         }
-        ClientMode::Passthrough => {
+        (_, ClientMode::Passthrough) => {
             check_unused(source)?;
             ClientTls::Passthrough
         }
@@ -91,12 +95,13 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
     let address = ServerAddress::parse(&given.value)
         .map_err(|reason| given.place.error(reason))?
         .map_path(|path| context.files.path(path));
-    let tls = match server_mode(source)? {
-        ServerMode::Off => {
+    let tls = match (context.protocol, server_mode(source)?) {
+        (Protocol::Obrpc, _) => obrpc::server(source, &address, context)?,
+        (_, ServerMode::Off) => {
             check_unused(source)?;
             ServerTls::Off
         }
-        ServerMode::Verify(mode) => server_verify(source, mode, &address, context)?,
+        (_, ServerMode::Verify(mode)) => server_verify(source, mode, &address, context)?,
     };
     let public_key = mysql::public_key(source, &address, &tls, context.files)?;
     Ok(ServerSide {
@@ -117,12 +122,27 @@ fn client_terminated(
         let word = if is_required { "required" } else { "preferred" };
         return Err(mode_error(source, word, "needs cert and key"));
     };
-    let (client_cert, client_auth) = client_auth(source, context.files)?;
+    let (options, client_cert) = server_options(source, identity, context)?;
     if !is_required && matches!(client_cert, ClientCert::Required | ClientCert::Pinned) {
         let text = "cannot go with client_cert = \"required\" or fingerprints: a client without \
                     TLS shows no certificate";
         return Err(mode_error(source, "preferred", text));
     }
+    Ok(ClientTls::Terminated {
+        is_required,
+        config: ServerConfig::new(&options).map_err(|error| options_error(source, &error))?,
+        identity: options.identity,
+        client_cert,
+    })
+}
+
+/// What every TLS server is made of that presents `identity`, and what it asks of clients.
+pub(super) fn server_options(
+    source: &LegSource,
+    identity: Arc<Identity>,
+    context: &mut LegContext<'_>,
+) -> Result<(ServerOptions, ClientCert)> {
+    let (client_cert, client_auth) = client_auth(source, context.files)?;
     let tickets = match &source.tickets {
         Some(file) => Some(Tickets::new(
             context.files.ticket_keys(file)?,
@@ -138,14 +158,9 @@ fn client_terminated(
         handshake_timeout: context.handshake_timeout,
         allowed_clients: trust::allowed_clients(source, client_cert)?,
         tickets,
-        ..ServerOptions::new(identity.clone())
+        ..ServerOptions::new(identity)
     };
-    Ok(ClientTls::Terminated {
-        is_required,
-        config: ServerConfig::new(&options).map_err(|error| options_error(source, &error))?,
-        identity,
-        client_cert,
-    })
+    Ok((options, client_cert))
 }
 
 fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
@@ -216,34 +231,42 @@ fn server_verify(
     address: &ServerAddress,
     context: &mut LegContext<'_>,
 ) -> Result<ServerTls> {
+    let options = client_options(source, mode, context)?;
+    let config = ClientConfig::new(&options).map_err(|error| options_error(source, &error))?;
+    Ok(ServerTls::Verify {
+        config: match context.protocol {
+            // OceanBase's servers hand out tickets and answer their use with internal_error.
+            Protocol::Mysql => config.without_resumption(),
+            Protocol::Tcp | Protocol::Obrpc => config,
+        },
+        name: server_name(source, mode, address)?,
+        mode,
+        identity: options.identity,
+    })
+}
+
+/// What every TLS client is made of that judges its server by `mode`.
+pub(super) fn client_options(
+    source: &LegSource,
+    mode: VerifyMode,
+    context: &mut LegContext<'_>,
+) -> Result<ClientOptions> {
     let verify = trust::verify(source, mode, context.files)?;
-    let identity = identity(source, context.files)?;
     let allow_cn_name = source.allow_cn_name.as_ref();
-    let options = ClientOptions {
-        identity: identity.clone(),
+    Ok(ClientOptions {
+        identity: identity(source, context.files)?,
         min_version: min_version(source)?,
         suites: suites(source),
         records: context.records,
         handshake_timeout: context.handshake_timeout,
         allow_cn_name: allow_cn_name.is_some_and(|given| given.value),
         ..ClientOptions::new(verify)
-    };
-    let config = ClientConfig::new(&options).map_err(|error| options_error(source, &error))?;
-    Ok(ServerTls::Verify {
-        config: match context.protocol {
-            Protocol::Tcp => config,
-            // OceanBase's servers hand out tickets and answer their use with internal_error.
-            Protocol::Mysql => config.without_resumption(),
-        },
-        name: server_name(source, mode, address)?,
-        mode,
-        identity,
     })
 }
 
 /// Where the name decides nothing it is only asked for (SNI), and any will do for a socket that has
 /// none.
-fn server_name(
+pub(super) fn server_name(
     source: &LegSource,
     mode: VerifyMode,
     address: &ServerAddress,
@@ -270,7 +293,7 @@ fn parse_name(given: &Given<String>) -> Result<ServerName<'static>> {
     })
 }
 
-fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity>>> {
+pub(super) fn identity(source: &LegSource, files: &mut Files) -> Result<Option<Arc<Identity>>> {
     let passphrase = secret::key_passphrase(source, files)?;
     match (&source.cert, &source.key) {
         (Some(cert), Some(key)) => {
@@ -307,6 +330,23 @@ fn server_mode(source: &LegSource) -> Result<ServerMode> {
     )
 }
 
+/// How the certificate of a server that speaks TLS is judged.
+pub(super) fn verify_mode(source: &LegSource) -> Result<VerifyMode> {
+    match server_mode(source)? {
+        ServerMode::Verify(mode) if mode != VerifyMode::DangerPreferred => Ok(mode),
+        ServerMode::Verify(_) => Err(mode_error(
+            source,
+            "danger-preferred",
+            "is for protocol = \"mysql\": only there does the server say whether it speaks TLS",
+        )),
+        ServerMode::Off => Err(mode_error(
+            source,
+            "off",
+            "cannot go with this method: say method = \"none\" for a server without TLS",
+        )),
+    }
+}
+
 fn min_version(source: &LegSource) -> Result<Version> {
     choose(
         "min_version",
@@ -338,7 +378,7 @@ pub(super) fn mode_error(source: &LegSource, word: &str, text: &str) -> Error {
 }
 
 /// What is left to be wrong once identity and roots are read: the suites.
-fn options_error(source: &LegSource, error: &Error) -> Error {
+pub(super) fn options_error(source: &LegSource, error: &Error) -> Error {
     let suite = source.suites.first();
     suite
         .map_or(&source.place, |suite| &suite.place)

@@ -67,7 +67,7 @@ pub(super) fn check_unused(
 
 fn why_unused(protocol: Protocol, client_tls: &ClientTls) -> Option<&'static str> {
     match (protocol, client_tls) {
-        (Protocol::Tcp, _) => Some("without protocol = \"mysql\""),
+        (Protocol::Tcp | Protocol::Obrpc, _) => Some("without protocol = \"mysql\""),
         (_, ClientTls::Passthrough) => {
             Some("with tls = \"passthrough\" in [route.client]: logins pass unread")
         }

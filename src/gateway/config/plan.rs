@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::files::Stamp;
 use super::networks::Networks;
 use super::source::Source;
+use crate::conn::{NegotiationClient, NegotiationServer};
 use crate::engine::backend::SocketOptions;
 use crate::engine::{Address, BackendChoice};
 use crate::frame::mysql::auth::KeySource;
+use crate::frame::obrpc::{Bypass, Method, ServerPolicy};
 use crate::tls::{ClientConfig, Identity, RecordPath, ServerConfig, ServerName};
 
 /// A configuration that was found good as a whole. It never changes: a reload makes another one.
@@ -74,6 +76,8 @@ pub(crate) enum Protocol {
     Tcp,
     /// MySQL, whose TLS begins in the midst of its login.
     Mysql,
+    /// OB-RPC, whose TLS is agreed on by a negotiation in the clear.
+    Obrpc,
 }
 
 /// The side that connects to us.
@@ -107,6 +111,19 @@ pub(crate) enum ClientTls {
     },
     /// The server: its bytes pass unopened.
     Passthrough,
+    /// The gateway, where the client has asked for it.
+    Negotiated {
+        /// What connections are made of.
+        server: Arc<NegotiationServer>,
+        /// Whom it admits.
+        policy: ServerPolicy,
+        /// What is presented, for reports on its expiry; none where no method needs it.
+        identity: Option<Arc<Identity>>,
+        /// What clients present.
+        client_cert: ClientCert,
+        /// Clients at 127.0.0.1 neither negotiate nor authenticate.
+        is_loopback_exempt: bool,
+    },
 }
 
 /// Whether clients present certificates.
@@ -171,6 +188,19 @@ pub(crate) enum ServerTls {
         /// What is presented where the server asks, for reports on its expiry.
         identity: Option<Arc<Identity>>,
     },
+    /// The gateway asks for a method first.
+    Negotiated {
+        /// What connections are made of, but for the thread that each is for.
+        client: Box<NegotiationClient>,
+        /// What is asked for.
+        method: Method,
+        /// How the server's certificate is judged, where the method has one.
+        mode: VerifyMode,
+        /// What is presented where the server asks, for reports on its expiry.
+        identity: Option<Arc<Identity>>,
+        /// A server at 127.0.0.1 neither acknowledges nor encrypts.
+        is_loopback_exempt: bool,
+    },
 }
 
 /// How a server's certificate is judged.
@@ -195,7 +225,7 @@ impl Route {
         let is_plain = match self.client.tls {
             ClientTls::Off => true,
             ClientTls::Terminated { is_required, .. } => !is_required,
-            ClientTls::Passthrough => false,
+            ClientTls::Passthrough | ClientTls::Negotiated { .. } => false,
         };
         let is_safe = matches!(self.server.tls, ServerTls::Verify { .. })
             || matches!(self.server.address, ServerAddress::Fixed(Address::Unix(_)));
@@ -204,13 +234,25 @@ impl Route {
 
     /// What on this route lowers its security, in words.
     pub(crate) fn dangers(&self) -> impl Iterator<Item = &'static str> {
-        let is_mode =
-            |wanted| matches!(self.server.tls, ServerTls::Verify { mode, .. } if mode == wanted);
+        let is_mode = |wanted| match self.server.tls {
+            ServerTls::Verify { mode, .. } => mode == wanted,
+            ServerTls::Negotiated { mode, method, .. } => {
+                method != Method::None && mode == wanted
+            }
+            ServerTls::Off => false,
+        };
+        let policy = match &self.client.tls {
+            ClientTls::Negotiated { policy, .. } => Some(policy),
+            _ => None,
+        };
+        let is_bypass = |wanted| policy.is_some_and(|policy| policy.bypass == wanted);
         let is_fetched = matches!(*self.server.public_key, KeySource::DangerFetched);
         [
             (is_mode(VerifyMode::DangerNone), DANGER_NONE),
             (is_mode(VerifyMode::DangerPreferred), DANGER_PREFERRED),
             (is_fetched, DANGER_FETCHED),
+            (is_bypass(Bypass::TableApi), DANGER_BYPASS_TABLE_API),
+            (is_bypass(Bypass::Everybody), DANGER_BYPASS_EVERYBODY),
         ]
         .into_iter()
         .filter_map(|(is_so, words)| is_so.then_some(words))
@@ -220,10 +262,13 @@ impl Route {
     pub(crate) fn identities(&self) -> impl Iterator<Item = (&'static str, &Arc<Identity>)> {
         let client = match &self.client.tls {
             ClientTls::Terminated { identity, .. } => Some(("client", identity)),
+            ClientTls::Negotiated { identity, .. } => identity.as_ref().map(|i| ("client", i)),
             ClientTls::Off | ClientTls::Passthrough => None,
         };
         let server = match &self.server.tls {
-            ServerTls::Verify { identity, .. } => identity.as_ref().map(|i| ("server", i)),
+            ServerTls::Verify { identity, .. } | ServerTls::Negotiated { identity, .. } => {
+                identity.as_ref().map(|i| ("server", i))
+            }
             ServerTls::Off => None,
         };
         client.into_iter().chain(server)
@@ -236,6 +281,7 @@ impl Protocol {
         match self {
             Self::Tcp => "tcp",
             Self::Mysql => "mysql",
+            Self::Obrpc => "obrpc",
         }
     }
 }
@@ -296,6 +342,12 @@ const DANGER_NONE: &str = "tls = \"danger-none\": the server is not verified, an
 
 const DANGER_PREFERRED: &str = "tls = \"danger-preferred\": the server is not verified, and \
     whoever is on the way can take TLS out of its greeting";
+
+const DANGER_BYPASS_TABLE_API: &str = "danger_bypass = \"table-api\": whoever begins with a \
+    request of the table API makes such requests in the clear, and unauthenticated";
+
+const DANGER_BYPASS_EVERYBODY: &str = "danger_bypass = \"everybody\": whoever likes makes requests \
+    of the table API and of log readers in the clear, and unauthenticated";
 
 const DANGER_FETCHED: &str = "danger_fetch_server_public_key: passwords are encrypted to the key \
     of whoever answers";

@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::document::{Document, Given, Place, Section};
+use super::obrpc::RpcSource;
 use crate::error::Result;
 
 /// A configuration as written: every value with its place, nothing judged yet.
@@ -67,6 +68,7 @@ pub(crate) struct LegSource {
     pub(crate) min_version: Option<Given<String>>,
     pub(crate) keepalive_s: Option<Given<u64>>,
     pub(crate) user_timeout_s: Option<Given<u64>>,
+    pub(super) rpc: RpcSource,
 }
 
 impl Source {
@@ -166,6 +168,7 @@ impl LegSource {
             min_version: None,
             keepalive_s: None,
             user_timeout_s: None,
+            rpc: RpcSource::default(),
         }
     }
 
@@ -198,6 +201,7 @@ impl LegSource {
             min_version: section.text("min_version")?,
             keepalive_s: section.number("keepalive_s", KEEPALIVE_S)?,
             user_timeout_s: section.number("user_timeout_s", DAY_S)?,
+            rpc: RpcSource::read(section)?,
         })
     }
 }
@@ -296,6 +300,12 @@ const CLIENT_KEYS: &[&str] = &[
     "min_version",
     "keepalive_s",
     "user_timeout_s",
+    "method",
+    "require_binding",
+    "compat_loopback",
+    "net_keepalive",
+    "direct_tls",
+    "danger_bypass",
 ];
 
 const SERVER_KEYS: &[&str] = &[
@@ -318,6 +328,9 @@ const SERVER_KEYS: &[&str] = &[
     "min_version",
     "keepalive_s",
     "user_timeout_s",
+    "method",
+    "require_binding",
+    "compat_loopback",
 ];
 
 /// Threads; more than any machine has cores is a slip of the pen.

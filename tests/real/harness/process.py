@@ -14,6 +14,9 @@ PATIENCE_S = float(os.environ.get("PATIENCE_S", 20))
 class Process:
     """A child whose output goes to a file."""
 
+    # PIPE for a program that runs until its input ends.
+    stdin = subprocess.DEVNULL
+
     def __init__(self, name: str, command: list, log: Path, ready_port: int | None = None, cwd: Path | None = None):
         self.name = name
         self.command = [str(word) for word in command]
@@ -26,7 +29,7 @@ class Process:
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
                 self.command,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=log,
                 stderr=log,
                 cwd=self.cwd,
