@@ -17,7 +17,7 @@ use crate::tls::session::Handshake;
 use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
 
 use negotiation::Negotiation;
-pub use negotiation::{NegotiationClient, NegotiationServer};
+pub use negotiation::{NegotiationClient, NegotiationOptions, NegotiationServer};
 
 /// One end of a connection, without its socket.
 ///

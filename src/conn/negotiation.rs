@@ -10,34 +10,160 @@ use crate::frame::obrpc::{
     Beginning, ClientRequest, ClientVerdict, Message, Method, ServerPolicy, ServerVerdict, Then,
 };
 use crate::time::Now;
-use crate::tls::{ClientConfig, ServerConfig, ServerName};
+use crate::tls::{
+    ApplicationProtocol, ClientConfig, ClientOptions, ServerConfig, ServerName, ServerOptions,
+    Version,
+};
 
-/// What the server end of a negotiated connection is made of.
-#[derive(Clone, Debug)]
-pub struct NegotiationServer {
-    /// Whom it admits.
-    pub policy: ServerPolicy,
-    /// TLS for [`Method::SslIo`], and for those who begin with TLS.
-    pub tls: Option<Arc<ServerConfig>>,
-    /// TLS for [`Method::SslNoEncrypt`], which must be 1.2 alone.
-    pub handshake: Option<Arc<ServerConfig>>,
+/// What both ends of negotiated connections are told beside their TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct NegotiationOptions {
     /// From the connection being made to the end of the negotiation and the handshake.
     pub timeout: Duration,
+    /// The peer must name the method within the handshake too ([`Method::application_protocol`]),
+    /// so that nobody on the path can have changed it. This library's ends always do; OceanBase's
+    /// never do, and are refused then.
+    pub requires_binding: bool,
     /// See [`Connection::danger_end_without_close_notify`]: OceanBase's ends never send one.
     pub danger_end_without_close_notify: bool,
 }
 
-/// What the client end of a negotiated connection is made of.
+/// What the server end of negotiated connections is made of, to be shared by them.
+#[derive(Debug)]
+pub struct NegotiationServer {
+    policy: ServerPolicy,
+    /// TLS for [`Method::SslIo`], and for those who begin with TLS.
+    tls: Option<Arc<ServerConfig>>,
+    /// TLS for [`Method::SslNoEncrypt`].
+    handshake: Option<Arc<ServerConfig>>,
+    options: NegotiationOptions,
+}
+
+/// What the client end of negotiated connections is made of.
 #[derive(Clone, Debug)]
 pub struct NegotiationClient {
-    /// What it asks for.
-    pub request: ClientRequest,
-    /// TLS, for every method but [`Method::None`]; 1.2 alone for [`Method::SslNoEncrypt`].
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    /// From the connection being made to the end of the negotiation and the handshake.
-    pub timeout: Duration,
-    /// See [`Connection::danger_end_without_close_notify`]: OceanBase's ends never send one.
-    pub danger_end_without_close_notify: bool,
+    /// The server's thread that a connection is for.
+    pub gid: u64,
+    /// See [`ClientRequest::is_exempt`].
+    pub is_exempt: bool,
+    /// Who the server is to be known as.
+    pub server_name: ServerName<'static>,
+    method: Method,
+    tls: Option<Arc<ClientConfig>>,
+    options: NegotiationOptions,
+}
+
+impl NegotiationServer {
+    /// A server that admits whom `policy` admits. From the one `tls`, which [`Method::None`] alone
+    /// does without, each method gets what it needs: its name in the handshake, TLS 1.2 alone where
+    /// TLS ends with the handshake, and no resumption, which OceanBase's ends cannot do.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] where a method needs TLS and there is none, or none that fits.
+    pub fn new(
+        policy: ServerPolicy,
+        tls: Option<&ServerOptions>,
+        options: NegotiationOptions,
+    ) -> Result<Arc<Self>> {
+        let config = |method| options.server_config(method, tls);
+        let needs_tls = policy.is_tls_admitted || policy.methods.contains(Method::SslIo);
+        let needs_handshake = policy.methods.contains(Method::SslNoEncrypt);
+        Ok(Arc::new(Self {
+            policy,
+            tls: needs_tls.then(|| config(Method::SslIo)).transpose()?,
+            handshake: needs_handshake
+                .then(|| config(Method::SslNoEncrypt))
+                .transpose()?,
+            options,
+        }))
+    }
+}
+
+impl NegotiationClient {
+    /// A client that asks for `method`. `tls` is needed by every method but [`Method::None`], and
+    /// fitted to it as in [`NegotiationServer::new`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn new(
+        method: Method,
+        gid: u64,
+        tls: Option<&ClientOptions>,
+        server_name: ServerName<'static>,
+        options: NegotiationOptions,
+    ) -> Result<Self> {
+        let needs_tls = method != Method::None;
+        Ok(Self {
+            gid,
+            is_exempt: false,
+            server_name,
+            method,
+            tls: needs_tls
+                .then(|| options.client_config(method, tls))
+                .transpose()?,
+            options,
+        })
+    }
+
+    fn request(&self) -> ClientRequest {
+        ClientRequest {
+            method: self.method,
+            gid: self.gid,
+            is_exempt: self.is_exempt,
+        }
+    }
+}
+
+impl NegotiationOptions {
+    fn server_config(
+        &self,
+        method: Method,
+        tls: Option<&ServerOptions>,
+    ) -> Result<Arc<ServerConfig>> {
+        let tls = tls.ok_or_else(|| lacks_tls(method))?;
+        let fitted = ServerOptions {
+            max_version: newest_version(method, tls.min_version, tls.max_version)?,
+            application_protocol: self.application_protocol(method),
+            ..tls.clone()
+        };
+        Ok(ServerConfig::new(&fitted)?.without_resumption())
+    }
+
+    fn client_config(
+        &self,
+        method: Method,
+        tls: Option<&ClientOptions>,
+    ) -> Result<Arc<ClientConfig>> {
+        let tls = tls.ok_or_else(|| lacks_tls(method))?;
+        let fitted = ClientOptions {
+            max_version: newest_version(method, tls.min_version, tls.max_version)?,
+            application_protocol: self.application_protocol(method),
+            ..tls.clone()
+        };
+        Ok(ClientConfig::new(&fitted)?.without_resumption())
+    }
+
+    fn application_protocol(&self, method: Method) -> Option<ApplicationProtocol> {
+        let is_required = self.requires_binding;
+        method
+            .application_protocol()
+            .map(|name| ApplicationProtocol { name, is_required })
+    }
+}
+
+/// The newest version of TLS that may come behind the negotiation of `method`.
+fn newest_version(method: Method, min: Version, max: Version) -> Result<Version> {
+    match (method, min) {
+        (Method::SslNoEncrypt, Version::Tls12) => Ok(Version::Tls12),
+        (Method::SslNoEncrypt, Version::Tls13) => {
+            let text = "method ssl_no_encrypt needs TLS 1.2, whose last message ends TLS, and the \
+                        oldest version that may be spoken is 1.3";
+            Err(Error::new(ErrorKind::Config, text))
+        }
+        _ => Ok(max),
+    }
 }
 
 /// A negotiation under way.
@@ -70,63 +196,28 @@ enum Step {
 impl Connection {
     /// The client end of a connection to an OB-RPC port, which asks for its method first. With
     /// [`Method::None`], and as an exempt client, it is in use at once.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Misuse`] where the method needs TLS and there is none.
-    pub fn negotiated_client(
-        client: &NegotiationClient,
-        now: Now,
-        pools: &mut Pools,
-    ) -> Result<Self> {
-        if client.request.method != Method::None && client.tls.is_none() {
-            return Err(lacks_tls(client.request.method));
-        }
+    pub fn negotiated_client(client: &NegotiationClient, now: Now, pools: &mut Pools) -> Self {
         let mut conn = Self::plain();
-        let message = client.request.message().encode();
-        conn.out.append(&message, &mut pools.send);
-        if let Ok(ClientVerdict::NeedMore(_)) = client.request.judge(&[]) {
-            conn.begin_negotiation(Role::Client(client.clone()), now, client.timeout);
+        let request = client.request();
+        conn.out
+            .append(&request.message().encode(), &mut pools.send);
+        if let Ok(ClientVerdict::NeedMore(_)) = request.judge(&[]) {
+            let timeout = client.options.timeout;
+            conn.begin_negotiation(Role::Client(client.clone()), now, timeout);
         }
-        Ok(conn)
+        conn
     }
 
     /// The server end of a connection to an OB-RPC port: its first bytes tell what it is to become.
     /// For `is_exempt` see [`ServerPolicy::judge`].
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Misuse`] where a method needs TLS and there is none.
-    pub fn negotiated_server(
-        server: &Arc<NegotiationServer>,
-        is_exempt: bool,
-        now: Now,
-    ) -> Result<Self> {
-        let policy = &server.policy;
-        for (needs, config, method) in [
-            (policy.is_tls_admitted, &server.tls, Method::SslIo),
-            (
-                policy.methods.contains(Method::SslIo),
-                &server.tls,
-                Method::SslIo,
-            ),
-            (
-                policy.methods.contains(Method::SslNoEncrypt),
-                &server.handshake,
-                Method::SslNoEncrypt,
-            ),
-        ] {
-            if needs && config.is_none() {
-                return Err(lacks_tls(method));
-            }
-        }
+    pub fn negotiated_server(server: &Arc<NegotiationServer>, is_exempt: bool, now: Now) -> Self {
         let mut conn = Self::plain();
         let role = Role::Server {
             server: Arc::clone(server),
             is_exempt,
         };
-        conn.begin_negotiation(role, now, server.timeout);
-        Ok(conn)
+        conn.begin_negotiation(role, now, server.options.timeout);
+        conn
     }
 
     /// How the connection began, once that is known to the server end of a negotiated one.
@@ -228,7 +319,7 @@ impl Negotiation {
     /// Judges what has arrived. An error comes with what the peer is to be told.
     fn judge(&self) -> Result<Step, (Error, Vec<u8>)> {
         match &self.role {
-            Role::Client(client) => match client.request.judge(&self.first) {
+            Role::Client(client) => match client.request().judge(&self.first) {
                 Ok(ClientVerdict::NeedMore(len)) => Ok(Step::NeedMore(len)),
                 Ok(ClientVerdict::Begin { then, used }) => Ok(Step::Begin {
                     then,
@@ -292,9 +383,9 @@ impl Role {
     ) -> Result<()> {
         match self {
             Self::Client(client) => {
-                let (config, name) = client.tls.as_ref().ok_or_else(|| lacks_tls(method))?;
-                conn.is_eof_an_end = client.danger_end_without_close_notify;
-                conn.start_tls_client(config, name, now, pools)
+                let config = client.tls.as_ref().ok_or_else(|| lacks_tls(method))?;
+                conn.is_eof_an_end = client.options.danger_end_without_close_notify;
+                conn.start_tls_client(config, &client.server_name, now, pools)
             }
             Self::Server { server, .. } => {
                 let config = match method {
@@ -302,7 +393,7 @@ impl Role {
                     Method::SslIo | Method::None => &server.tls,
                 };
                 let config = config.as_ref().ok_or_else(|| lacks_tls(method))?;
-                conn.is_eof_an_end = server.danger_end_without_close_notify;
+                conn.is_eof_an_end = server.options.danger_end_without_close_notify;
                 conn.start_tls_server(config, now)
             }
         }
@@ -310,6 +401,6 @@ impl Role {
 }
 
 fn lacks_tls(method: Method) -> Error {
-    let text = format!("method {} without a TLS configuration", method.name());
-    Error::new(ErrorKind::Misuse, text)
+    let text = format!("method {} needs TLS, and there is none", method.name());
+    Error::new(ErrorKind::Config, text)
 }

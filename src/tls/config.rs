@@ -4,14 +4,15 @@ use std::time::Duration;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::call::{self, CallTime};
 use super::certificate::{Certificate, Fingerprint};
+use super::failure::{self, Peer};
 use super::identity::Identity;
 use super::record::Protocol;
-use super::resume::{RouteTickets, Tickets};
+use super::resume::{NoTickets, RouteTickets, Tickets};
 use super::roots::Roots;
 use super::suites;
 use super::verify::{AllowedClients, ClientVerifier, Names, ServerVerifier};
@@ -27,6 +28,8 @@ pub struct ServerOptions {
     pub client_auth: ClientAuth,
     /// The oldest version that is spoken.
     pub min_version: Version,
+    /// The newest version that is spoken.
+    pub max_version: Version,
     /// Cipher suites by OpenSSL or IANA name; empty: all safe ones. The client's order decides.
     pub suites: Vec<String>,
     /// The record path.
@@ -38,6 +41,8 @@ pub struct ServerOptions {
     pub allowed_clients: Vec<ClientIdentity>,
     /// How sessions are resumed; `None`: from the memory of this configuration alone.
     pub tickets: Option<Tickets>,
+    /// What is spoken over TLS, where both ends are to say so.
+    pub application_protocol: Option<ApplicationProtocol>,
 }
 
 /// What a client is made of.
@@ -49,6 +54,8 @@ pub struct ClientOptions {
     pub identity: Option<Arc<Identity>>,
     /// The oldest version that is spoken.
     pub min_version: Version,
+    /// The newest version that is spoken.
+    pub max_version: Version,
     /// Cipher suites by OpenSSL or IANA name, in the order in which they are offered; empty: all
     /// safe ones.
     pub suites: Vec<String>,
@@ -59,6 +66,8 @@ pub struct ClientOptions {
     /// [`Verify::Full`] looks for the name in the certificate's common name too, where it has no
     /// DNS name.
     pub allow_cn_name: bool,
+    /// What is spoken over TLS, where both ends are to say so.
+    pub application_protocol: Option<ApplicationProtocol>,
 }
 
 /// Whether clients present certificates.
@@ -111,6 +120,16 @@ pub enum Version {
     Tls13,
 }
 
+/// What is spoken over TLS, as the ends tell each other within the handshake (ALPN, RFC 7301), so
+/// that nobody between them can change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApplicationProtocol {
+    /// Its name. A client that offers others alone is refused by the server.
+    pub name: &'static str,
+    /// A peer that knows of no such names is refused too.
+    pub is_required: bool,
+}
+
 /// Who opens and seals records after the handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RecordPath {
@@ -136,6 +155,8 @@ pub struct ServerConfig {
 pub struct ClientConfig {
     rustls: Arc<rustls::ClientConfig>,
     verifier: Arc<ServerVerifier>,
+    /// The application protocol that the server must confirm.
+    required_protocol: Option<&'static str>,
     records: RecordPath,
     handshake_timeout: Duration,
 }
@@ -153,9 +174,10 @@ impl ServerConfig {
         };
         let resolver = OneIdentity {
             identity: Arc::clone(&options.identity),
+            required_protocol: required(options.application_protocol),
         };
         let mut rustls = rustls::ServerConfig::builder_with_details(provider, Arc::new(CallTime))
-            .with_protocol_versions(options.min_version.and_later())
+            .with_protocol_versions(versions(options.min_version, options.max_version)?)
             .map_err(unusable)?
             .with_client_cert_verifier(for_rustls)
             .with_cert_resolver(Arc::new(resolver));
@@ -163,6 +185,7 @@ impl ServerConfig {
             let client_trust = options.client_auth.digest();
             rustls.ticketer = Arc::new(RouteTickets::new(tickets, &client_trust)?);
         }
+        rustls.alpn_protocols = offered(options.application_protocol);
         rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
@@ -170,6 +193,20 @@ impl ServerConfig {
             records: options.records,
             handshake_timeout: options.handshake_timeout,
         }))
+    }
+
+    /// The same, but every session begins with a full handshake, and none is offered to be resumed.
+    pub fn without_resumption(&self) -> Arc<Self> {
+        let mut rustls = rustls::ServerConfig::clone(&self.rustls);
+        rustls.session_storage = Arc::new(NoServerSessionStorage {});
+        rustls.ticketer = Arc::new(NoTickets);
+        rustls.send_tls13_tickets = 0;
+        Arc::new(Self {
+            rustls: Arc::new(rustls),
+            verifier: self.verifier.clone(),
+            records: self.records,
+            handshake_timeout: self.handshake_timeout,
+        })
     }
 
     /// From the connection being made to the end of the handshake.
@@ -196,7 +233,7 @@ impl ClientConfig {
         let provider = provider(&options.suites, options.min_version)?;
         let verifier = Arc::new(options.verify.verifier(options.allow_cn_name, &provider)?);
         let builder = rustls::ClientConfig::builder_with_details(provider, Arc::new(CallTime))
-            .with_protocol_versions(options.min_version.and_later())
+            .with_protocol_versions(versions(options.min_version, options.max_version)?)
             .map_err(unusable)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
@@ -205,15 +242,18 @@ impl ClientConfig {
             Some(identity) => {
                 let resolver = OneIdentity {
                     identity: Arc::clone(identity),
+                    required_protocol: None,
                 };
                 builder.with_client_cert_resolver(Arc::new(resolver))
             }
         };
         rustls.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
+        rustls.alpn_protocols = offered(options.application_protocol);
         rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
+            required_protocol: required(options.application_protocol),
             records: options.records,
             handshake_timeout: options.handshake_timeout,
         }))
@@ -226,6 +266,7 @@ impl ClientConfig {
         Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier: Arc::clone(&self.verifier),
+            required_protocol: self.required_protocol,
             records: self.records,
             handshake_timeout: self.handshake_timeout,
         })
@@ -244,6 +285,10 @@ impl ClientConfig {
         &self.verifier
     }
 
+    pub(super) fn required_protocol(&self) -> Option<&'static str> {
+        self.required_protocol
+    }
+
     pub(super) fn records(&self) -> RecordPath {
         self.records
     }
@@ -256,11 +301,13 @@ impl ServerOptions {
             identity,
             client_auth: ClientAuth::None,
             min_version: Version::Tls12,
+            max_version: Version::Tls13,
             suites: Vec::new(),
             records: RecordPath::default(),
             handshake_timeout: Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
             allowed_clients: Vec::new(),
             tickets: None,
+            application_protocol: None,
         }
     }
 }
@@ -272,10 +319,12 @@ impl ClientOptions {
             verify,
             identity: None,
             min_version: Version::Tls12,
+            max_version: Version::Tls13,
             suites: Vec::new(),
             records: RecordPath::default(),
             handshake_timeout: Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
             allow_cn_name: false,
+            application_protocol: None,
         }
     }
 }
@@ -358,25 +407,24 @@ impl Version {
             Self::Tls13 => Protocol::Tls13,
         }
     }
-
-    fn and_later(self) -> &'static [&'static rustls::SupportedProtocolVersion] {
-        match self {
-            Self::Tls12 => &VERSIONS,
-            Self::Tls13 => &VERSIONS[..1],
-        }
-    }
 }
 
 /// Presents the same identity to every peer.
 #[derive(Debug)]
 struct OneIdentity {
     identity: Arc<Identity>,
+    /// The application protocol that a client must offer.
+    required_protocol: Option<&'static str>,
 }
 
 impl ResolvesServerCert for OneIdentity {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         if let Some(name) = hello.server_name() {
             call::note_server_name(name);
+        }
+        if let (Some(required), None) = (self.required_protocol, hello.alpn()) {
+            call::refuse(failure::no_application_protocol(Peer::Client, required));
+            return None;
         }
         let certified = self.identity.certified();
         if certified
@@ -415,6 +463,31 @@ fn provider(suites: &[String], min_version: Version) -> Result<Arc<CryptoProvide
         cipher_suites,
         ..aws_lc_rs::default_provider()
     }))
+}
+
+/// The versions from the oldest to the newest that are spoken.
+fn versions(
+    min: Version,
+    max: Version,
+) -> Result<&'static [&'static rustls::SupportedProtocolVersion]> {
+    match (min, max) {
+        (Version::Tls12, Version::Tls13) => Ok(&VERSIONS),
+        (Version::Tls13, Version::Tls13) => Ok(&VERSIONS[..1]),
+        (Version::Tls12, Version::Tls12) => Ok(&VERSIONS[1..]),
+        (Version::Tls13, Version::Tls12) => Err(Error::new(
+            ErrorKind::Config,
+            "no TLS version is left: the oldest that may be spoken is 1.3, and the newest 1.2",
+        )),
+    }
+}
+
+fn offered(protocol: Option<ApplicationProtocol>) -> Vec<Vec<u8>> {
+    let names = protocol.into_iter();
+    names.map(|of| of.name.as_bytes().to_vec()).collect()
+}
+
+fn required(protocol: Option<ApplicationProtocol>) -> Option<&'static str> {
+    protocol.filter(|of| of.is_required).map(|of| of.name)
 }
 
 fn unusable(error: rustls::Error) -> Error {

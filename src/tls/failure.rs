@@ -39,6 +39,13 @@ pub(super) fn describe(error: rustls::Error, peer: Peer) -> Error {
         rustls::Error::PeerIncompatible(reason) => {
             Error::new(ErrorKind::TlsIncompatible, incompatible(&reason, who))
         }
+        rustls::Error::NoApplicationProtocol => {
+            let text = format!(
+                "{who} offers other application protocols (ALPN) than the one that is spoken here; \
+                 where that was agreed on before TLS began, the agreement was changed on its way"
+            );
+            Error::new(ErrorKind::TlsIncompatible, text)
+        }
         rustls::Error::General(text) => {
             call::take_refusal().unwrap_or_else(|| Error::new(ErrorKind::Internal, text))
         }
@@ -52,6 +59,16 @@ pub(super) fn describe(error: rustls::Error, peer: Peer) -> Error {
             format!("{who} broke the TLS protocol: {other}"),
         ),
     }
+}
+
+/// The error of a peer that does not say what is spoken over TLS.
+pub(super) fn no_application_protocol(peer: Peer, required: &str) -> Error {
+    let who = peer.name();
+    let text = format!(
+        "{who} does not name the application protocol (ALPN), and `{required}` is required: either \
+         {who} does not know of it, or what was agreed on before TLS began was changed on its way"
+    );
+    Error::new(ErrorKind::TlsIncompatible, text)
 }
 
 fn incompatible(reason: &PeerIncompatible, who: &str) -> String {

@@ -19,8 +19,8 @@ mod verify;
 
 pub use certificate::{AltName, Certificate, Fingerprint};
 pub use config::{
-    ClientAuth, ClientConfig, ClientIdentity, ClientOptions, RecordPath, ServerConfig,
-    ServerOptions, Verify, Version,
+    ApplicationProtocol, ClientAuth, ClientConfig, ClientIdentity, ClientOptions, RecordPath,
+    ServerConfig, ServerOptions, Verify, Version,
 };
 pub use identity::{Identity, Pem};
 pub use names::Oneline;
@@ -42,6 +42,8 @@ pub struct Facts {
     pub resumed: bool,
     /// The server name that a client asked for (SNI).
     pub server_name: Option<String>,
+    /// The application protocol that both ends named (ALPN).
+    pub application_protocol: Option<String>,
     /// The peer's certificates in DER, leaf first; empty where it presented none.
     pub peer_chain: Vec<Vec<u8>>,
 }

@@ -79,6 +79,28 @@ impl Tickets {
     }
 }
 
+/// Neither seals nor opens any.
+#[derive(Debug)]
+pub(super) struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _ticket: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
 /// Seals and opens the tickets of one route.
 #[derive(Debug)]
 pub(super) struct RouteTickets {

@@ -35,6 +35,8 @@ pub(crate) struct Handshake {
     records: RecordPath,
     server_name: Option<String>,
     verifier: Verifier,
+    /// The application protocol that the server must confirm.
+    required_protocol: Option<&'static str>,
 }
 
 /// Who judges the peer's certificate. rustls asks in full handshakes; in a resumed one it is asked
@@ -60,11 +62,11 @@ impl Handshake {
         let rustls = UnbufferedClientConnection::new(Arc::clone(config.rustls()), name.clone())
             .map_err(|error| failure::describe(error, failure::Peer::Server))?;
         let verifier = Verifier::OfServers(Arc::clone(config.verifier()), name.clone());
-        Ok(Self::new(
-            Rustls::Client(rustls),
-            verifier,
-            config.records(),
-        ))
+        let required_protocol = config.required_protocol();
+        Ok(Self {
+            required_protocol,
+            ..Self::new(Rustls::Client(rustls), verifier, config.records())
+        })
     }
 
     pub(crate) fn server(config: &ServerConfig, now: Now) -> Result<Self> {
@@ -86,6 +88,7 @@ impl Handshake {
             records,
             server_name: None,
             verifier,
+            required_protocol: None,
         }
     }
 
@@ -137,6 +140,12 @@ impl Handshake {
     /// Hands the connection to its record path. Only called when [`Handshake::is_done`].
     pub(crate) fn finish(self, now: Now) -> Result<(Facts, Box<dyn Records>)> {
         let facts = self.rustls.facts(self.server_name)?;
+        if let Some(required) = self.required_protocol
+            && facts.application_protocol.is_none()
+        {
+            let peer = self.rustls.peer();
+            return Err(failure::no_application_protocol(peer, required));
+        }
         if facts.resumed {
             call::begin(now);
             self.verifier
@@ -322,6 +331,9 @@ impl Rustls {
                 .map_or("", |group| suites::group_name(group.name())),
             resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
             server_name,
+            application_protocol: common
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
             peer_chain: chain
                 .iter()
                 .map(|certificate| certificate.to_vec())

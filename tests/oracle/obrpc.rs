@@ -4,22 +4,19 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sealwire::buf::Pools;
-use sealwire::conn::{Connection, NegotiationClient, NegotiationServer};
+use sealwire::conn::{Connection, NegotiationClient, NegotiationOptions, NegotiationServer};
 use sealwire::frame::obrpc::payload::{
     ClientId, Feedback, FetchLogRequest, FetchLogResponse, FetchStatus, SetConfig, StartLsn,
     StartLsnItem, StartLsnRequest, StartLsnResponse,
 };
 use sealwire::frame::obrpc::{
-    Bypass, ClientRequest, Compressor, Flags, Method, Methods, Packet, PacketDecoder, Pcode,
-    ResultCode, RpcHeader, ServerPolicy, read_response, write_packet, write_response,
+    Bypass, Compressor, Flags, Method, Methods, Packet, PacketDecoder, Pcode, ResultCode,
+    RpcHeader, ServerPolicy, read_response, write_packet, write_response,
 };
-use sealwire::tls::{
-    ClientAuth, ClientConfig, RecordPath, ServerConfig, ServerName, ServerOptions, Version,
-};
+use sealwire::tls::{ClientAuth, RecordPath, ServerName, ServerOptions, Version};
 use sealwire::wire::{Reader, Writer};
 
 use crate::openssl::FILES;
@@ -109,55 +106,37 @@ fn python_server(habits: Habits, flags: &[&str]) -> (Process, String) {
     (server, format!("127.0.0.1:{port}"))
 }
 
+const OPTIONS: NegotiationOptions = NegotiationOptions {
+    timeout: Duration::from_secs(3),
+    requires_binding: false,
+    danger_end_without_close_notify: true,
+};
+
 fn our_client(method: Method, is_exempt: bool, records: RecordPath) -> End {
-    let mut options = client_options(records);
-    options.identity = Some(identity(&PKI.client));
-    if method == Method::SslNoEncrypt {
-        options.suites = tls12_suites();
-    }
-    let config = ClientConfig::new(&options).unwrap();
-    let client = NegotiationClient {
-        request: ClientRequest {
-            method,
-            gid: GID,
-            is_exempt,
-        },
-        tls: Some((config, ServerName::try_from("localhost").unwrap())),
-        timeout: Duration::from_secs(3),
-        danger_end_without_close_notify: true,
-    };
+    let mut tls = client_options(records);
+    tls.identity = Some(identity(&PKI.client));
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = NegotiationClient::new(method, GID, Some(&tls), name, OPTIONS).unwrap();
+    client.is_exempt = is_exempt;
     let mut pools = Pools::new(8);
-    let conn = Connection::negotiated_client(&client, NOW, &mut pools).unwrap();
+    let conn = Connection::negotiated_client(&client, NOW, &mut pools);
     End::new(conn, pools)
 }
 
 fn our_server(methods: Methods, is_exempt: bool, records: RecordPath) -> End {
-    let options = ServerOptions {
+    let tls = ServerOptions {
         client_auth: ClientAuth::Required(roots()),
         ..server_options(records, Kind::Ecdsa)
     };
-    let tls12 = ServerOptions {
-        suites: tls12_suites(),
-        ..options.clone()
+    let policy = ServerPolicy {
+        methods,
+        bypass: Bypass::Nobody,
+        is_keepalive_admitted: true,
+        is_tls_admitted: false,
     };
-    let server = NegotiationServer {
-        policy: ServerPolicy {
-            methods,
-            bypass: Bypass::Nobody,
-            is_keepalive_admitted: true,
-            is_tls_admitted: false,
-        },
-        tls: Some(ServerConfig::new(&options).unwrap()),
-        handshake: Some(ServerConfig::new(&tls12).unwrap()),
-        timeout: Duration::from_secs(3),
-        danger_end_without_close_notify: true,
-    };
-    let conn = Connection::negotiated_server(&Arc::new(server), is_exempt, NOW).unwrap();
+    let server = NegotiationServer::new(policy, Some(&tls), OPTIONS).unwrap();
+    let conn = Connection::negotiated_server(&server, is_exempt, NOW);
     End::new(conn, Pools::new(8))
-}
-
-fn tls12_suites() -> Vec<String> {
-    vec!["ECDHE-ECDSA-AES128-GCM-SHA256".into()]
 }
 
 /// Calls on one connection, one at a time.

@@ -139,7 +139,11 @@ fn without_resumption_every_handshake_is_a_full_one() {
     for path in PATHS {
         let client = ClientConfig::new(&client_options(path)).unwrap();
         let server = ServerConfig::new(&server_options(path)).unwrap();
-        for (client, resumes) in [(client.without_resumption(), false), (client, true)] {
+        for (client, server, resumes) in [
+            (client.without_resumption(), Arc::clone(&server), false),
+            (Arc::clone(&client), server.without_resumption(), false),
+            (client, server, true),
+        ] {
             let mut last = None;
             for _ in 0..2 {
                 let mut pair = Pair::of(&client, &server);

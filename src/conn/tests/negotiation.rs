@@ -3,49 +3,40 @@
 use std::time::Duration;
 
 use super::*;
-use crate::conn::{NegotiationClient, NegotiationServer};
+use crate::conn::{NegotiationClient, NegotiationOptions, NegotiationServer};
 use crate::frame::obrpc::{
-    Bypass, ClientRequest, FirstBytes, Message, Method, Methods, PacketDecoder, Pcode, ResultCode,
-    ServerPolicy, Then, read_response, refusal,
+    Bypass, FirstBytes, Message, Method, Methods, PacketDecoder, Pcode, ResultCode, ServerPolicy,
+    Then, read_response, refusal,
 };
 
 const METHODS: [Method; 3] = [Method::None, Method::SslNoEncrypt, Method::SslIo];
 
-fn server(methods: Methods, path: RecordPath) -> NegotiationServer {
-    let tls12 = ServerOptions {
-        suites: TLS12_SUITES.map(String::from).to_vec(),
-        ..server_options(path)
-    };
-    NegotiationServer {
-        policy: ServerPolicy {
-            methods,
-            bypass: Bypass::Nobody,
-            is_keepalive_admitted: true,
-            is_tls_admitted: false,
-        },
-        tls: Some(ServerConfig::new(&server_options(path)).unwrap()),
-        handshake: Some(ServerConfig::new(&tls12).unwrap()),
-        timeout: Duration::from_secs(3),
-        danger_end_without_close_notify: true,
+const OPTIONS: NegotiationOptions = NegotiationOptions {
+    timeout: Duration::from_secs(3),
+    requires_binding: false,
+    danger_end_without_close_notify: true,
+};
+
+fn policy(methods: Methods) -> ServerPolicy {
+    ServerPolicy {
+        methods,
+        bypass: Bypass::Nobody,
+        is_keepalive_admitted: true,
+        is_tls_admitted: false,
     }
 }
 
+fn server(methods: Methods, path: RecordPath) -> Arc<NegotiationServer> {
+    NegotiationServer::new(policy(methods), Some(&server_options(path)), OPTIONS).unwrap()
+}
+
 fn client(method: Method, path: RecordPath) -> NegotiationClient {
-    let mut options = client_options(path);
-    if method == Method::SslNoEncrypt {
-        options.suites = TLS12_SUITES.map(String::from).to_vec();
-    }
-    let name = ServerName::try_from("localhost").unwrap();
-    NegotiationClient {
-        request: ClientRequest {
-            method,
-            gid: 0x1_0000_0003,
-            is_exempt: false,
-        },
-        tls: Some((ClientConfig::new(&options).unwrap(), name)),
-        timeout: Duration::from_secs(3),
-        danger_end_without_close_notify: true,
-    }
+    let (tls, name) = (client_options(path), localhost());
+    NegotiationClient::new(method, 0x1_0000_0003, Some(&tls), name, OPTIONS).unwrap()
+}
+
+fn localhost() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
 }
 
 fn all() -> Methods {
@@ -54,12 +45,12 @@ fn all() -> Methods {
 
 fn near(client: &NegotiationClient) -> End {
     let mut pools = Pools::new(8);
-    let conn = Connection::negotiated_client(client, now(), &mut pools).unwrap();
+    let conn = Connection::negotiated_client(client, now(), &mut pools);
     End::new(conn, pools)
 }
 
-fn far(server: NegotiationServer) -> End {
-    let conn = Connection::negotiated_server(&Arc::new(server), false, now()).unwrap();
+fn far(server: Arc<NegotiationServer>) -> End {
+    let conn = Connection::negotiated_server(&server, false, now());
     End::new(conn, Pools::new(8))
 }
 
@@ -158,8 +149,9 @@ fn what_is_glued_behind_the_acknowledgement_is_never_plaintext() {
 #[test]
 fn a_client_hello_glued_behind_the_message_is_tls_at_every_cut() {
     let path = RecordPath::InPlace;
-    let (config, name) = client(Method::SslIo, path).tls.unwrap();
-    let hello = |pools: &mut Pools| Connection::client(&config, &name, now(), pools).unwrap();
+    let config = ClientConfig::new(&client_options(path)).unwrap();
+    let hello =
+        |pools: &mut Pools| Connection::client(&config, &localhost(), now(), pools).unwrap();
     for cut in 0..60 {
         let mut pools = Pools::new(8);
         let mut near = End::new(hello(&mut pools), pools);
@@ -202,11 +194,14 @@ fn a_connection_without_a_negotiation_passes_from_its_first_byte_on() {
 fn tls_may_begin_at_once_where_it_is_admitted() {
     let path = RecordPath::InPlace;
     for segment_len in [1, 2, 3, 1_000] {
-        let mut server = server(Methods::SSL_IO, path);
-        server.policy.is_tls_admitted = true;
+        let policy = ServerPolicy {
+            is_tls_admitted: true,
+            ..policy(Methods::SSL_IO)
+        };
+        let server = NegotiationServer::new(policy, Some(&server_options(path)), OPTIONS).unwrap();
         let mut pools = Pools::new(8);
-        let (config, name) = client(Method::SslIo, path).tls.unwrap();
-        let conn = Connection::client(&config, &name, now(), &mut pools).unwrap();
+        let config = ClientConfig::new(&client_options(path)).unwrap();
+        let conn = Connection::client(&config, &localhost(), now(), &mut pools).unwrap();
         let mut pair = Pair {
             client: End::new(conn, pools),
             server: far(server),
@@ -264,9 +259,9 @@ fn neither_message_can_be_edited_into_a_weaker_method() {
 fn an_exempt_connection_is_plain_on_both_ends() {
     for method in METHODS {
         let mut options = client(method, RecordPath::InPlace);
-        options.request.is_exempt = true;
-        let server = Arc::new(server(Methods::SSL_IO, RecordPath::InPlace));
-        let conn = Connection::negotiated_server(&server, true, now()).unwrap();
+        options.is_exempt = true;
+        let server = server(Methods::SSL_IO, RecordPath::InPlace);
+        let conn = Connection::negotiated_server(&server, true, now());
         let mut pair = Pair {
             client: near(&options),
             server: End::new(conn, Pools::new(8)),
@@ -321,13 +316,166 @@ fn a_peer_that_negotiates_holds_no_buffer_of_a_record() {
 }
 
 #[test]
-fn methods_without_tls_are_misuse() {
-    let mut without = server(all(), RecordPath::InPlace);
-    without.handshake = None;
-    let error = Connection::negotiated_server(&Arc::new(without), false, now()).map(|_| ());
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::Misuse);
-    let mut without = client(Method::SslIo, RecordPath::InPlace);
-    without.tls = None;
-    let error = Connection::negotiated_client(&without, now(), &mut Pools::new(1)).map(|_| ());
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::Misuse);
+fn methods_whose_tls_is_missing_or_unfit_are_told_to_the_operator() {
+    let tls13 = ServerOptions {
+        min_version: Version::Tls13,
+        ..server_options(RecordPath::InPlace)
+    };
+    for (methods, tls, is_good) in [
+        (Methods::from(Method::None), None, true),
+        (Methods::SSL_IO, None, false),
+        (Method::SslNoEncrypt.into(), None, false),
+        (Methods::SSL_IO, Some(&tls13), true),
+        (Method::SslNoEncrypt.into(), Some(&tls13), false),
+    ] {
+        let result = NegotiationServer::new(policy(methods), tls, OPTIONS);
+        match result {
+            Ok(_) => assert!(is_good, "{methods:?}"),
+            Err(error) => {
+                assert!(!is_good, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Config);
+            }
+        }
+    }
+    for (method, is_good) in METHODS.into_iter().zip([true, false, false]) {
+        let result = NegotiationClient::new(method, 1, None, localhost(), OPTIONS);
+        assert_eq!(result.is_ok(), is_good, "{method:?}");
+    }
+}
+
+/// Two ends of this library, and one between them that has each message changed as it likes.
+fn with_edited(client: Method, edit_to: Method, edit_back: Method) -> (Result<()>, Result<()>) {
+    let mut near = near(&self::client(client, RecordPath::InPlace));
+    let mut far = far(server(all(), RecordPath::Rustls));
+    assert_eq!(near.take_output().unwrap().len(), 28);
+    far.feed(&Message::new(edit_to, 1).encode()).unwrap();
+    let acknowledged = far.take_output().unwrap();
+    assert_eq!(acknowledged.is_empty(), edit_to == Method::None);
+    near.feed(&Message::new(edit_back, 1).encode()).unwrap();
+    let hello = near.take_output().unwrap();
+    let at_server = far.feed(&hello);
+    let answer = far.take_output().unwrap();
+    (near.feed(&answer), at_server)
+}
+
+#[test]
+fn an_edited_negotiation_fails_the_handshake_where_the_server_offers_both() {
+    for (method, other) in [
+        (Method::SslIo, Method::SslNoEncrypt),
+        (Method::SslNoEncrypt, Method::SslIo),
+    ] {
+        let (at_client, at_server) = with_edited(method, other, method);
+        let error = at_server.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TlsIncompatible, "{error}");
+        assert!(
+            error.to_string().contains("was changed on its way"),
+            "{error}"
+        );
+        let error = at_client.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TlsAlert(120), "{error}");
+        assert!(
+            error.to_string().contains("was changed on its way"),
+            "{error}"
+        );
+        let (at_client, at_server) = with_edited(method, method, method);
+        assert!(at_client.is_ok() && at_server.is_ok());
+    }
+}
+
+/// The server begins in the clear; whoever is between must then be the TLS server itself.
+#[test]
+fn a_negotiation_edited_to_none_ends_at_a_client_that_waits_for_tls() {
+    for method in [Method::SslIo, Method::SslNoEncrypt] {
+        let (at_client, at_server) = with_edited(method, Method::None, method);
+        at_server.unwrap();
+        at_client.unwrap();
+        let mut near = near(&client(method, RecordPath::InPlace));
+        near.feed(&Message::new(method, 1).encode()).unwrap();
+        near.take_output().unwrap();
+        let error = near.feed(&refusal(1, Pcode::SET_CONFIG, 0)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotTls);
+        assert!(near.received.is_empty());
+    }
+}
+
+#[test]
+fn ends_name_what_they_speak_and_resume_nothing() {
+    for (method, name, version) in [
+        (Method::SslIo, "ob-rpc/io", Version::Tls13),
+        (Method::SslNoEncrypt, "ob-rpc/auth", Version::Tls12),
+    ] {
+        for path in PATHS {
+            let (client, server) = (client(method, path), server(all(), path));
+            for _ in 0..2 {
+                let mut pair = Pair {
+                    client: near(&client),
+                    server: far(Arc::clone(&server)),
+                };
+                pair.settle(usize::MAX).unwrap();
+                for end in [&pair.client, &pair.server] {
+                    let facts = end.conn.facts().unwrap();
+                    assert_eq!(facts.application_protocol.as_deref(), Some(name));
+                    assert_eq!(facts.version, version);
+                    assert!(!facts.resumed);
+                }
+            }
+        }
+    }
+}
+
+/// The other end knows nothing of application protocols, as OceanBase's.
+#[test]
+fn an_end_that_names_nothing_is_admitted_unless_that_is_required() {
+    for (requires_binding, is_good) in [(false, true), (true, false)] {
+        let options = NegotiationOptions {
+            requires_binding,
+            ..OPTIONS
+        };
+        for path in PATHS {
+            for min_version in [Version::Tls12, Version::Tls13] {
+                let tls = ServerOptions {
+                    min_version,
+                    ..server_options(path)
+                };
+                let server = policy(Methods::SSL_IO);
+                let server = NegotiationServer::new(server, Some(&tls), options).unwrap();
+                let mut far = far(server);
+                far.feed(&Message::new(Method::SslIo, 1).encode()).unwrap();
+                far.take_output().unwrap();
+                let config = ClientConfig::new(&client_options(path)).unwrap();
+                let mut pools = Pools::new(8);
+                let conn = Connection::client(&config, &localhost(), now(), &mut pools).unwrap();
+                let client = End::new(conn, pools);
+                check_binding(client, far, is_good);
+
+                let tls = client_options(path);
+                let client =
+                    NegotiationClient::new(Method::SslIo, 1, Some(&tls), localhost(), options);
+                let mut near = near(&client.unwrap());
+                near.take_output().unwrap();
+                near.feed(&Message::new(Method::SslIo, 1).encode()).unwrap();
+                let tls = ServerOptions {
+                    min_version,
+                    ..server_options(path)
+                };
+                let conn = Connection::server(&ServerConfig::new(&tls).unwrap(), now());
+                check_binding(near, End::new(conn, Pools::new(8)), is_good);
+            }
+        }
+    }
+}
+
+fn check_binding(client: End, server: End, is_good: bool) {
+    let mut pair = Pair { client, server };
+    match pair.settle(usize::MAX) {
+        Ok(()) => assert!(is_good && !pair.client.conn.is_handshaking()),
+        Err(error) => {
+            assert!(!is_good, "{error}");
+            assert_eq!(error.kind(), ErrorKind::TlsIncompatible);
+            assert!(
+                error.to_string().contains("`ob-rpc/io` is required"),
+                "{error}"
+            );
+        }
+    }
 }

@@ -60,6 +60,16 @@ impl Method {
         }
     }
 
+    /// What both ends name within the handshake (ALPN) where they know of it: who changes the method
+    /// on the way cannot change that too. OceanBase's ends name nothing.
+    pub fn application_protocol(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::SslNoEncrypt => Some("ob-rpc/auth"),
+            Self::SslIo => Some("ob-rpc/io"),
+        }
+    }
+
     fn from_wire(value: u32) -> Result<Self, Violation> {
         [Self::None, Self::SslNoEncrypt, Self::SslIo]
             .into_iter()

@@ -52,6 +52,7 @@ fn facts(client: Client, suite: &'static str) -> Option<Facts> {
         group: "X25519",
         resumed: false,
         server_name: None,
+        application_protocol: None,
         peer_chain,
     })
 }

@@ -124,6 +124,9 @@ pub(crate) fn error_of_alert(description: u8) -> Error {
         48 => "; it does not know the authority that issued the certificate of this end".into(),
         70 => "; it does not speak the TLS versions of this end".into(),
         116 => "; it wants a client certificate".into(),
+        120 => "; it expects another application protocol (ALPN): where that was agreed on before \
+                TLS began, the agreement was changed on its way"
+            .into(),
         _ => String::new(),
     };
     Error::new(

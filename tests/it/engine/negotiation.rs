@@ -2,47 +2,37 @@
 
 use std::sync::Arc;
 
-use sealwire::conn::{Connection, NegotiationClient, NegotiationServer};
+use sealwire::conn::{Connection, NegotiationClient, NegotiationOptions, NegotiationServer};
 use sealwire::engine::{Event, Stage};
 use sealwire::error::ErrorKind;
-use sealwire::frame::obrpc::{
-    Bypass, ClientRequest, Method, Methods, Pcode, ResultCode, ServerPolicy, refusal,
-};
+use sealwire::frame::obrpc::{Bypass, Method, Methods, Pcode, ResultCode, ServerPolicy, refusal};
 use sealwire::tls::ServerName;
 
 use super::Open;
 use super::pair::Pair;
-use super::tls::{CONFIGS, HANDSHAKE_TIMEOUT, server_config};
+use super::tls::{HANDSHAKE_TIMEOUT, client_options, server_options};
 
 const METHODS: [Method; 3] = [Method::None, Method::SslNoEncrypt, Method::SslIo];
 
+const OPTIONS: NegotiationOptions = NegotiationOptions {
+    timeout: HANDSHAKE_TIMEOUT,
+    requires_binding: true,
+    danger_end_without_close_notify: false,
+};
+
 fn client(method: Method) -> NegotiationClient {
     let name = ServerName::try_from("localhost").unwrap();
-    NegotiationClient {
-        request: ClientRequest {
-            method,
-            gid: 7,
-            is_exempt: false,
-        },
-        tls: Some((Arc::clone(&CONFIGS.client), name)),
-        timeout: HANDSHAKE_TIMEOUT,
-        danger_end_without_close_notify: true,
-    }
+    NegotiationClient::new(method, 7, Some(&client_options()), name, OPTIONS).unwrap()
 }
 
 fn server(methods: Methods) -> Arc<NegotiationServer> {
-    Arc::new(NegotiationServer {
-        policy: ServerPolicy {
-            methods,
-            bypass: Bypass::Nobody,
-            is_keepalive_admitted: true,
-            is_tls_admitted: false,
-        },
-        tls: Some(Arc::clone(&CONFIGS.server)),
-        handshake: Some(server_config(vec!["ECDHE-ECDSA-AES128-GCM-SHA256".into()])),
-        timeout: HANDSHAKE_TIMEOUT,
-        danger_end_without_close_notify: true,
-    })
+    let policy = ServerPolicy {
+        methods,
+        bypass: Bypass::Nobody,
+        is_keepalive_admitted: true,
+        is_tls_admitted: false,
+    };
+    NegotiationServer::new(policy, Some(&server_options()), OPTIONS).unwrap()
 }
 
 pub(super) fn connections_negotiate_each_method(open: Open) {
@@ -50,10 +40,10 @@ pub(super) fn connections_negotiate_each_method(open: Open) {
         let Some(engine) = open() else { return };
         let mut pair = Pair::started(
             engine,
-            |now, pools| Connection::negotiated_client(&client(method), now, pools).unwrap(),
+            |now, pools| Connection::negotiated_client(&client(method), now, pools),
             |now| {
                 let server = server(METHODS.into_iter().collect());
-                Connection::negotiated_server(&server, false, now).unwrap()
+                Connection::negotiated_server(&server, false, now)
             },
         );
         for id in [pair.client, pair.server] {
@@ -75,7 +65,7 @@ pub(super) fn a_refused_request_is_answered_and_closed(open: Open) {
     let mut pair = Pair::started(
         engine,
         |_, _| Connection::plain(),
-        |now| Connection::negotiated_server(&server(Methods::SSL_IO), false, now).unwrap(),
+        |now| Connection::negotiated_server(&server(Methods::SSL_IO), false, now),
     );
     let (client, server) = (pair.client, pair.server);
     pair.until(|event| matches!(event, Event::Connected { id } if *id == client));

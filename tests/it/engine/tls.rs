@@ -42,26 +42,25 @@ pub(super) struct Configs {
     pub(super) server: Arc<ServerConfig>,
 }
 
-pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| {
-    let client = ClientConfig::new(&ClientOptions {
+pub(super) static CONFIGS: LazyLock<Configs> = LazyLock::new(|| Configs {
+    client: ClientConfig::new(&client_options()).unwrap(),
+    server: ServerConfig::new(&server_options()).unwrap(),
+});
+
+pub(super) fn client_options() -> ClientOptions {
+    ClientOptions {
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
         ..ClientOptions::new(Verify::Full(Arc::clone(&PKI.roots)))
-    });
-    Configs {
-        client: client.unwrap(),
-        server: server_config(Vec::new()),
     }
-});
+}
 
-pub(super) fn server_config(suites: Vec<String>) -> Arc<ServerConfig> {
-    let options = ServerOptions {
-        suites,
+pub(super) fn server_options() -> ServerOptions {
+    ServerOptions {
         records: RecordPath::InPlace,
         handshake_timeout: HANDSHAKE_TIMEOUT,
         ..ServerOptions::new(Arc::clone(&PKI.identity))
-    };
-    ServerConfig::new(&options).unwrap()
+    }
 }
 
 struct Pki {
