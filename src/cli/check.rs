@@ -7,10 +7,12 @@ use x509_parser::time::ASN1Time;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::mysql::auth::KeySource;
+use crate::frame::obrpc::{Method, Methods};
 use crate::gateway::config::{
     self, ClientCert, ClientTls, Plan, Protocol, Route, ServerAddress, ServerTls, VerifyMode,
 };
 use crate::gateway::machine::wall_s;
+use crate::tls::ServerName;
 
 /// Check a configuration and its certificates, and say what each route will do
 #[derive(Debug, Args)]
@@ -39,6 +41,7 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
             writeln!(out, "  listens on {address}")?;
         }
         writeln!(out, "  clients: {}", client_words(&route.client.tls))?;
+        write_conditions(out, &admission_words(&route.client.tls))?;
         write_conditions(out, &route.client.conditions)?;
         let address = &route.server.address;
         writeln!(
@@ -79,10 +82,14 @@ fn write_conditions(out: &mut impl Write, conditions: &[String]) -> io::Result<(
         .try_for_each(|condition| writeln!(out, "    {condition}"))
 }
 
-fn client_words(tls: &ClientTls) -> &'static str {
+fn client_words(tls: &ClientTls) -> String {
     match tls {
         ClientTls::Off => "no TLS: bytes are taken as they come",
         ClientTls::Passthrough => "their TLS passes unopened and ends at the server",
+        ClientTls::Negotiated { policy, .. } => {
+            let methods: Vec<_> = policy.methods.names().collect();
+            return format!("may negotiate {}", methods.join(", "));
+        }
         ClientTls::Terminated {
             is_required: false, ..
         } => "TLS is offered and ends here; clients may do without",
@@ -97,34 +104,96 @@ fn client_words(tls: &ClientTls) -> &'static str {
             }
         },
     }
+    .into()
+}
+
+/// Whom a route of OB-RPC lets in beside those who negotiate, one sentence each.
+fn admission_words(tls: &ClientTls) -> Vec<String> {
+    let ClientTls::Negotiated {
+        policy,
+        client_cert,
+        is_loopback_exempt,
+        ..
+    } = tls
+    else {
+        return Vec::new();
+    };
+    let certificates = match client_cert {
+        ClientCert::None => "TLS ends here; no client certificates",
+        ClientCert::Optional => "TLS ends here; a client certificate is checked if there is one",
+        ClientCert::Required => "TLS ends here; a client certificate is required",
+        ClientCert::Pinned => "TLS ends here; one of the pinned client certificates is required",
+    };
+    let has_tls = policy.is_tls_admitted || policy.methods != Methods::from(Method::None);
+    [
+        (has_tls, certificates),
+        (
+            policy.is_tls_admitted,
+            "TLS may begin without a negotiation",
+        ),
+        (
+            policy.methods.contains(Method::None),
+            "who negotiates nothing is let in, in the clear",
+        ),
+        (
+            policy.is_keepalive_admitted,
+            "the net keepalive passes in the clear",
+        ),
+        (
+            *is_loopback_exempt,
+            "DANGER: clients at 127.0.0.1 are let in, in the clear",
+        ),
+    ]
+    .into_iter()
+    .filter(|(is_so, _)| *is_so)
+    .map(|(_, words)| words.to_owned())
+    .collect()
 }
 
 fn server_words(tls: &ServerTls) -> String {
     match tls {
         ServerTls::Off => "no TLS is added on the way".into(),
-        ServerTls::Verify { mode, name, .. } => match mode {
-            VerifyMode::Full => format!(
-                "TLS; its certificate must come from a trusted authority and be for {}",
-                name.to_str()
-            ),
-            VerifyMode::Ca => "TLS; its certificate must come from a trusted authority, its name \
-                               is not checked"
-                .into(),
-            VerifyMode::Fingerprint => {
-                "TLS; its certificate must be one of those that are pinned".into()
-            }
-            VerifyMode::DangerNone => {
-                "TLS; DANGER: its certificate is not checked, anybody can pose as it".into()
-            }
-            VerifyMode::DangerPreferred => {
-                "TLS if its greeting offers that; its certificate is not checked".into()
-            }
-        },
+        ServerTls::Negotiated {
+            method: Method::None,
+            ..
+        } => "is asked for method none: everything is in the clear".into(),
+        ServerTls::Negotiated {
+            client,
+            method,
+            mode,
+            ..
+        } => format!(
+            "is asked for method {}: {}",
+            method.name(),
+            verify_words(*mode, &client.server_name)
+        ),
+        ServerTls::Verify { mode, name, .. } => verify_words(*mode, name),
+    }
+}
+
+fn verify_words(mode: VerifyMode, name: &ServerName<'_>) -> String {
+    match mode {
+        VerifyMode::Full => format!(
+            "TLS; its certificate must come from a trusted authority and be for {}",
+            name.to_str()
+        ),
+        VerifyMode::Ca => "TLS; its certificate must come from a trusted authority, its name is \
+                           not checked"
+            .into(),
+        VerifyMode::Fingerprint => {
+            "TLS; its certificate must be one of those that are pinned".into()
+        }
+        VerifyMode::DangerNone => {
+            "TLS; DANGER: its certificate is not checked, anybody can pose as it".into()
+        }
+        VerifyMode::DangerPreferred => {
+            "TLS if its greeting offers that; its certificate is not checked".into()
+        }
     }
 }
 
 fn password_words(route: &Route) -> Option<&'static str> {
-    if route.protocol == Protocol::Tcp {
+    if route.protocol != Protocol::Mysql {
         return None;
     }
     match *route.server.public_key {

@@ -5,9 +5,11 @@
 
 pub(crate) mod config;
 mod counters;
+mod follower;
 pub(crate) mod log;
 pub(crate) mod machine;
 mod mysql;
+mod obrpc;
 mod report;
 mod resolver;
 mod service;

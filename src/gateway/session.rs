@@ -2,7 +2,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::counters::{AddressSlot, Slot};
-use super::mysql::{Follower, Login, Step};
+use super::follower::Follower;
+use super::mysql::{Login, Step};
 use super::service::RouteState;
 use crate::engine::{Address, ConnId, Engine, PeerAddress};
 use crate::error::Error;
@@ -17,8 +18,8 @@ pub(super) struct Session {
     pub(super) targets: Targets,
     /// Until it is over, where the route's protocol has one.
     pub(super) login: Option<Box<LoginRun>>,
-    /// From the end of the login on, where there was one.
-    pub(super) follower: Option<Box<Follower>>,
+    /// While it relays, where its protocol can be followed.
+    pub(super) follower: Option<Follower>,
     /// How the last address that was tried failed.
     pub(super) last_error: Option<Error>,
     /// Until it relays, the part of its address of the bound on those that do not.

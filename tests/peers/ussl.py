@@ -264,9 +264,12 @@ class Tls:
         """Exactly that much, or `EOFError`; an end without close_notify is an end like any other."""
         while len(self.plain) < length:
             try:
-                self.plain += self.run(self.tls.read, 65536)
+                piece = self.run(self.tls.read, 65536)
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError) as error:
                 raise EOFError("the peer has closed") from error
+            if not piece:
+                raise EOFError("the peer has closed")
+            self.plain += piece
         taken, self.plain = self.plain[:length], self.plain[length:]
         return taken
 

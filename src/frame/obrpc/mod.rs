@@ -53,7 +53,9 @@ pub use net::{FrameKind, NET_HEADER_LEN, NetHeader};
 pub use packet::{Packet, read_response, refusal, write_packet, write_response};
 pub use pcode::Pcode;
 pub use rcode::{ResultCode, Warning};
-pub use ussl::{DEFAULT_GID, Decoded, Message, Method, Methods, USSL_MESSAGE_LEN, USSL_MESSAGE_LEN_MAX};
+pub use ussl::{
+    DEFAULT_GID, Decoded, Message, Method, Methods, USSL_MESSAGE_LEN, USSL_MESSAGE_LEN_MAX,
+};
 pub use violation::Violation;
 pub use watch::{CallActivity, CallStart, CallWatch};
 

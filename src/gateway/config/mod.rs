@@ -6,6 +6,7 @@ mod files;
 mod legs;
 mod mysql;
 mod networks;
+mod obrpc;
 mod plan;
 mod secret;
 mod source;

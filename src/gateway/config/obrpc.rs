@@ -11,7 +11,7 @@ use crate::frame::obrpc::{Bypass, DEFAULT_GID, Method, Methods, ServerPolicy};
 
 /// The keys of a leg. One that a side lacks is never set there.
 #[derive(Debug, Default)]
-pub(super) struct RpcSource {
+pub(crate) struct RpcSource {
     /// Of the client's side: those that are accepted; of the server's: the one that is asked for.
     method: Vec<Given<String>>,
     require_binding: Option<Given<bool>>,

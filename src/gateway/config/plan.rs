@@ -236,9 +236,7 @@ impl Route {
     pub(crate) fn dangers(&self) -> impl Iterator<Item = &'static str> {
         let is_mode = |wanted| match self.server.tls {
             ServerTls::Verify { mode, .. } => mode == wanted,
-            ServerTls::Negotiated { mode, method, .. } => {
-                method != Method::None && mode == wanted
-            }
+            ServerTls::Negotiated { mode, method, .. } => method != Method::None && mode == wanted,
             ServerTls::Off => false,
         };
         let policy = match &self.client.tls {

@@ -68,7 +68,7 @@ pub(crate) struct LegSource {
     pub(crate) min_version: Option<Given<String>>,
     pub(crate) keepalive_s: Option<Given<u64>>,
     pub(crate) user_timeout_s: Option<Given<u64>>,
-    pub(super) rpc: RpcSource,
+    pub(crate) rpc: RpcSource,
 }
 
 impl Source {

@@ -43,10 +43,13 @@ impl Follower {
             && self.watch.activity() == Activity::Idle
     }
 
-    /// True where a login as another user has begun in passing, behind another command or in a
-    /// framing, and might show a password on a leg where it must not be seen.
-    pub(in crate::gateway) fn has_missed_login(&self) -> bool {
-        self.has_missed_login && self.login.is_translating()
+    /// A login as another user has begun in passing, behind another command or in a framing, and
+    /// might show a password on a leg where it must not be seen.
+    pub(in crate::gateway) fn violation(&self) -> Option<Error> {
+        let text = "COM_CHANGE_USER in a compressed frame or behind another command, where a \
+                    password may have to change its form: use TLS on both legs, or on neither";
+        (self.has_missed_login && self.login.is_translating())
+            .then(|| Error::new(ErrorKind::Misuse, text))
     }
 
     /// The login as another user.

@@ -143,7 +143,10 @@ mod tests {
     #[test]
     fn others_may_call_what_they_like() {
         let mut follower = follower(FirstBytes::Ussl, false);
-        follower.passed(Side::Client, &packet(2, Pcode::SET_CONFIG, Flags::default()));
+        follower.passed(
+            Side::Client,
+            &packet(2, Pcode::SET_CONFIG, Flags::default()),
+        );
         assert!(follower.violation().is_none());
         assert!(!follower.is_safe_to_close());
         follower.passed(Side::Server, &packet(2, Pcode::SET_CONFIG, Flags::RESPONSE));
@@ -163,7 +166,10 @@ mod tests {
         let mut follower = follower(FirstBytes::Ussl, false);
         assert!(follower.is_end_in_order(&truncated));
         assert!(!follower.is_end_in_order(&reset));
-        follower.passed(Side::Client, &packet(2, Pcode::SET_CONFIG, Flags::default()));
+        follower.passed(
+            Side::Client,
+            &packet(2, Pcode::SET_CONFIG, Flags::default()),
+        );
         assert!(!follower.is_end_in_order(&truncated));
     }
 }

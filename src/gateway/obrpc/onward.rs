@@ -92,7 +92,12 @@ mod tests {
             chid: 1,
             pcode: None,
         };
-        let encrypted = |skip| Some(Onward::Negotiated { gid: DEFAULT_GID, skip });
+        let encrypted = |skip| {
+            Some(Onward::Negotiated {
+                gid: DEFAULT_GID,
+                skip,
+            })
+        };
         for (first, onward) in [
             (FirstBytes::NetKeepalive, Some(Onward::AsItCame)),
             (call, encrypted(0)),

@@ -23,26 +23,13 @@ impl Sessions {
     }
 
     /// The client logs in as another user.
-    pub(super) fn change_user(&mut self, engine: &mut Engine, key: usize, follower: Follower) {
+    pub(super) fn change_user(&mut self, engine: &mut Engine, key: usize, login: Login) {
         if let Some(session) = self.slab.get_mut(key) {
             session.login = Some(Box::new(LoginRun {
-                login: follower.into_login(),
+                login,
                 step: Step::Go,
             }));
             self.begin_login(engine, key);
-        }
-    }
-
-    /// The client has logged in as another user where that could not be seen in time, on a route
-    /// on which it might send a password for all to read. Nothing of it has left yet.
-    pub(super) fn end_missed_login(&mut self, engine: &mut Engine, key: usize) {
-        let text = "COM_CHANGE_USER in a compressed frame or behind another command, where a \
-                    password may have to change its form: use TLS on both legs, or on neither";
-        let error = Error::new(ErrorKind::Misuse, text);
-        self.count_failure(key, &error);
-        if let Some(session) = self.slab.get(key) {
-            report::session_failed(session, Side::Client, &error);
-            self.abort(engine, key);
         }
     }
 
@@ -223,7 +210,7 @@ impl Sessions {
 /// A login, where the route's protocol has one that the gateway takes part in.
 pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>> {
     let RouteState { route, .. } = state;
-    if route.protocol == Protocol::Tcp || matches!(route.client.tls, ClientTls::Passthrough) {
+    if route.protocol != Protocol::Mysql || matches!(route.client.tls, ClientTls::Passthrough) {
         return None;
     }
     let address = &route.server.address;
@@ -239,7 +226,7 @@ pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>>
         is_client_local: peer == PeerAddress::Unix,
         is_proxy_trusted: route.client.trusted_proxies.contains(peer),
         server_tls: match &route.server.tls {
-            ServerTls::Off => ServerUpgrade::Never,
+            ServerTls::Off | ServerTls::Negotiated { .. } => ServerUpgrade::Never,
             ServerTls::Verify {
                 mode: VerifyMode::DangerPreferred,
                 ..

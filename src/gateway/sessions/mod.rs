@@ -1,5 +1,6 @@
 mod drain;
 mod login;
+mod obrpc;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use slab::Slab;
 
 use super::config::{ClientTls, HostPort, ServerAddress, ServerTls};
 use super::counters::{AddressSlot, Gauges, Shard, Slot};
-use super::mysql::{Follower, Login, Refusal};
+use super::follower::Follower;
+use super::mysql::{Login, Refusal};
 use super::report::{self, Refusals};
 use super::resolver::{Answer, Names, Reply};
 use super::service::{Bounds, RouteState};
@@ -85,6 +87,10 @@ impl Sessions {
         let conn = match &state.route.client.tls {
             ClientTls::Terminated { config, .. } if login.is_none() => {
                 Connection::server(config, engine.now())
+            }
+            ClientTls::Negotiated { server, .. } => {
+                let is_exempt = obrpc::is_client_exempt(state, peer);
+                Connection::negotiated_server(server, is_exempt, engine.now())
             }
             _ => Connection::plain(),
         };
@@ -263,11 +269,7 @@ impl Sessions {
         session.phase = Phase::Connecting;
         let route = session.state.route.clone();
         while let Some(address) = session.targets.pop() {
-            let tls = match session.login {
-                Some(_) => &ServerTls::Off,
-                None => &route.server.tls,
-            };
-            let connected = server_connection(tls, engine).and_then(|conn| {
+            let connected = server_connection(session, &address, engine).and_then(|conn| {
                 let user_data = to_user_data(key, Side::Server);
                 let socket = &route.server.socket;
                 engine.connect(&address, conn, socket, route.connect_timeout, user_data)
@@ -315,9 +317,12 @@ impl Sessions {
         if login.as_ref().is_none_or(Login::is_first) {
             report::opened(session);
         }
-        session.follower = login.map(|login| Box::new(login.follow()));
         let (Some(client), Some(server)) = (session.client.id, session.server.id) else {
             return;
+        };
+        session.follower = match login {
+            Some(login) => Some(Follower::Mysql(Box::new(login.follow()))),
+            None => obrpc::follow(session, client, engine),
         };
         let idle = session.state.route.idle_timeout;
         let deadline = idle.map(|idle| engine.now().monotonic.after(idle));
@@ -344,11 +349,11 @@ impl Sessions {
         else {
             return;
         };
-        let begins_login = |it: &mut Box<Follower>| it.begins_login(engine.peek(source));
+        let begins_login = |it: &mut Follower| it.begins_login(engine.peek(source));
         if from == Side::Client
-            && let Some(follower) = session.follower.take_if(begins_login)
+            && let Some(Follower::Mysql(follower)) = session.follower.take_if(begins_login)
         {
-            return self.change_user(engine, key, *follower);
+            return self.change_user(engine, key, follower.into_login());
         }
         let relayed = match &mut session.follower {
             Some(follower) => {
@@ -365,11 +370,28 @@ impl Sessions {
             Side::Server => &shard.to_client_bytes,
         };
         bytes.fetch_add(relayed.bytes as u64, Relaxed);
-        if (session.follower.as_ref()).is_some_and(|it| it.has_missed_login()) {
-            return self.end_missed_login(engine, key);
+        if let Some((answer, error)) = session.follower.as_ref().and_then(Follower::violation) {
+            return self.end_violation(engine, key, &answer, &error);
         }
         if self.is_draining {
             self.leave(engine, key);
+        }
+    }
+
+    /// The client has sent what must not pass. Nothing of it has left yet, and nothing will.
+    fn end_violation(&mut self, engine: &mut Engine, key: usize, answer: &[u8], error: &Error) {
+        self.count_failure(key, error);
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        report::session_failed(session, Side::Client, error);
+        session.phase = Phase::Ending;
+        if let Some(server) = session.server.id {
+            engine.abort(server);
+        }
+        if let Some(client) = session.client.id {
+            engine.write(client, answer);
+            engine.close(client);
         }
     }
 
@@ -528,12 +550,17 @@ impl Sessions {
     }
 }
 
-fn server_connection(tls: &ServerTls, engine: &mut Engine) -> Result<Connection> {
-    match tls {
-        ServerTls::Off => Ok(Connection::plain()),
-        ServerTls::Verify { config, name, .. } => {
+fn server_connection(
+    session: &Session,
+    address: &Address,
+    engine: &mut Engine,
+) -> Result<Connection> {
+    match &session.state.route.server.tls {
+        ServerTls::Verify { config, name, .. } if session.login.is_none() => {
             Connection::client(config, name, engine.now(), engine.pools())
         }
+        ServerTls::Negotiated { .. } => obrpc::server_connection(session, address, engine),
+        ServerTls::Off | ServerTls::Verify { .. } => Ok(Connection::plain()),
     }
 }
 

@@ -41,5 +41,5 @@ def call(port: int, method: str, *calls, options: tuple = (), host: str = "127.0
     """Makes calls as a client with a certificate; `method` is `legacy` for one that negotiates nothing."""
     own = certs.client()
     files = ("--cert", own.cert, "--key", own.key, "--ca", certs.authority().cert)
-    words = ("call", f"{host}:{port}", "--method", method, *files, *options, *calls)
+    words = ("call", f"{host}:{port}", *calls, "--method", method, *files, *options)
     return run(*launcher, sys.executable, PEER, *words)

@@ -14,7 +14,7 @@ fn from_client(keys: &str) -> String {
 }
 
 #[track_caller]
-fn check_error(dir: &tempfile::TempDir, text: &str, expected: &str) {
+pub(super) fn check_error(dir: &tempfile::TempDir, text: &str, expected: &str) {
     let error = load_in(dir, text).unwrap_err().to_string();
     let error = error.replace(&format!("{}/", dir.path().display()), "");
     assert!(error.contains(expected), "{error}");

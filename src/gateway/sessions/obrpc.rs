@@ -1,0 +1,87 @@
+//! What is particular to sessions of `protocol = "obrpc"`.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::conn::NegotiationClient;
+use crate::frame::obrpc::Method;
+use crate::gateway::obrpc::{Follower as CallFollower, Onward};
+
+/// True where OceanBase's rule for 127.0.0.1 is kept and the client is there.
+pub(super) fn is_client_exempt(state: &RouteState, peer: PeerAddress) -> bool {
+    let is_kept = matches!(
+        state.route.client.tls,
+        ClientTls::Negotiated {
+            is_loopback_exempt: true,
+            ..
+        }
+    );
+    is_kept && matches!(peer, PeerAddress::Ip(address) if is_exempt(address.ip()))
+}
+
+/// The connection to the server, as the client's has begun.
+pub(super) fn server_connection(
+    session: &Session,
+    address: &Address,
+    engine: &mut Engine,
+) -> Result<Connection> {
+    let ServerTls::Negotiated {
+        client,
+        method,
+        is_loopback_exempt,
+        ..
+    } = &session.state.route.server.tls
+    else {
+        return Ok(Connection::plain());
+    };
+    match onward(session, *method, engine)? {
+        Onward::AsItCame => Ok(Connection::plain()),
+        Onward::Negotiated { gid, .. } => {
+            let mut client = NegotiationClient::clone(client);
+            client.gid = gid;
+            client.is_exempt = *is_loopback_exempt && is_at_loopback(address);
+            let now = engine.now();
+            Ok(Connection::negotiated_client(&client, now, engine.pools()))
+        }
+    }
+}
+
+/// Both connections are in use: what follows them from now on, on a route of this protocol. Bytes
+/// of the client's that are not to go on are taken off.
+pub(super) fn follow(session: &Session, client: ConnId, engine: &mut Engine) -> Option<Follower> {
+    let ServerTls::Negotiated { method, .. } = session.state.route.server.tls else {
+        return None;
+    };
+    let onward = onward(session, method, engine).ok()?;
+    let mut follower = CallFollower::new(engine.beginning(client)?);
+    if let Onward::Negotiated { mut skip, .. } = onward {
+        while skip > 0 && !engine.peek(client).is_empty() {
+            let chunk = engine.peek(client);
+            let skipped = &chunk[..skip.min(chunk.len())];
+            follower.passed(Side::Client, skipped);
+            let len = skipped.len();
+            engine.consume(client, len);
+            skip -= len;
+        }
+    }
+    Some(Follower::Obrpc(Box::new(follower)))
+}
+
+fn onward(session: &Session, method: Method, engine: &Engine) -> Result<Onward> {
+    let beginning = session.client.id.and_then(|id| engine.beginning(id));
+    let gone = || Error::new(ErrorKind::Truncated, "the client is gone");
+    Onward::new(beginning.ok_or_else(gone)?, method)
+}
+
+/// Whoever connects to an address of this network does so from 127.0.0.1.
+fn is_at_loopback(address: &Address) -> bool {
+    matches!(address, Address::Ip(address) if matches!(
+        address.ip().to_canonical(),
+        IpAddr::V4(ip) if ip.is_loopback()
+    ))
+}
+
+/// By the one address alone, as OceanBase has it.
+fn is_exempt(ip: IpAddr) -> bool {
+    ip.to_canonical() == IpAddr::from([127, 0, 0, 1])
+}
