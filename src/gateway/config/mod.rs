@@ -7,6 +7,7 @@ mod legs;
 mod mysql;
 mod networks;
 mod plan;
+mod proxy;
 mod secret;
 mod source;
 mod trust;
@@ -24,6 +25,8 @@ pub(crate) use plan::{
 };
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};
+#[cfg(test)]
+pub(crate) use proxy::ProxyHeader;
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};

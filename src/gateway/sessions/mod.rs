@@ -1,5 +1,8 @@
 mod drain;
 mod login;
+mod proxy;
+
+pub(super) use proxy::Announcement;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,8 +70,18 @@ impl Sessions {
         state: &Arc<RouteState>,
         bounds: Bounds,
     ) {
-        let login = login::of(state, peer);
-        let (slots, half_open) = match self.enter(state, peer, bounds) {
+        let announcement = proxy::due(state, peer, bounds);
+        let is_announced = announcement.is_some();
+        let login = login::of(state, peer, true);
+        let entered = self.enter(state, bounds).and_then(|slots| {
+            // Whose connection it is, and counts as, only the header tells.
+            let half_open = match is_announced {
+                true => None,
+                false => self.enter_half_open(peer, bounds)?,
+            };
+            Ok((slots, half_open))
+        });
+        let (slots, half_open) = match entered {
             Ok(entered) => entered,
             Err(error) => {
                 match login {
@@ -83,7 +96,7 @@ impl Sessions {
         };
         self.shard(state).connections.fetch_add(1, Relaxed);
         let conn = match &state.route.client.tls {
-            ClientTls::Terminated { config, .. } if login.is_none() => {
+            ClientTls::Terminated { config, .. } if login.is_none() && !is_announced => {
                 Connection::server(config, engine.now())
             }
             _ => Connection::plain(),
@@ -91,20 +104,29 @@ impl Sessions {
         let key = self.slab.insert(Session {
             state: state.clone(),
             peer,
-            phase: Phase::Handshake,
+            destination: None,
+            phase: match is_announced {
+                true => Phase::Announcing,
+                false => Phase::Handshake,
+            },
             client: Leg {
                 id: Some(id),
                 is_ended: false,
             },
             server: Leg::default(),
             targets: Targets::default(),
-            login,
+            announcement,
+            login: login.filter(|_| !is_announced),
             follower: None,
             last_error: None,
             half_open,
             _slots: slots,
         });
         engine.start(id, conn, to_user_data(key, Side::Client));
+        if is_announced {
+            let limit = state.route.handshake_timeout;
+            engine.set_timer(id, Some(engine.now().monotonic.after(limit)));
+        }
     }
 
     /// Takes an event of a connection. One that was refused belongs to no session; its end says
@@ -124,6 +146,9 @@ impl Sessions {
             return;
         };
         match event {
+            Event::Connected { .. } | Event::Readable { .. } if self.is_announcing(key) => {
+                self.read_announcement(engine, key);
+            }
             Event::Connected { .. } => match side {
                 _ if self.is_logging_in(key) => self.login_secured(engine, key, side),
                 Side::Client => self.client_ready(engine, key, id),
@@ -172,35 +197,35 @@ impl Sessions {
         }
     }
 
-    fn enter(
-        &self,
-        state: &RouteState,
-        peer: PeerAddress,
-        bounds: Bounds,
-    ) -> Result<([Slot; 2], Option<AddressSlot>)> {
+    fn enter(&self, state: &RouteState, bounds: Bounds) -> Result<[Slot; 2]> {
         let full = |max: usize, whose: &str| {
             let text = format!("all {max} connections of the {whose} are open");
             Error::new(ErrorKind::Limit, text)
         };
-        let Bounds {
-            connections_max,
-            half_open_max_per_address,
-        } = bounds;
+        let connections_max = bounds.connections_max;
         let route_max = state.route.connections_max;
         let ours = self.gauges.open.enter(connections_max);
         let ours = ours.ok_or_else(|| full(connections_max, "gateway"))?;
         let routes = state.counters.open.enter(route_max);
         let routes = routes.ok_or_else(|| full(route_max, "route"))?;
+        Ok([ours, routes])
+    }
+
+    fn enter_half_open(&self, peer: PeerAddress, bounds: Bounds) -> Result<Option<AddressSlot>> {
         let PeerAddress::Ip(address) = peer else {
-            return Ok(([ours, routes], None));
+            return Ok(None);
         };
-        let half_open = (self.gauges.half_open).enter(address.ip(), half_open_max_per_address);
-        let half_open = half_open.ok_or_else(|| {
-            let text =
-                format!("{half_open_max_per_address} connections of its address are half-open");
+        let max = bounds.half_open_max_per_address;
+        let half_open = self.gauges.half_open.enter(address.ip(), max);
+        half_open.map(Some).ok_or_else(|| {
+            let text = format!("{max} connections of its address are half-open");
             Error::new(ErrorKind::Limit, text)
-        })?;
-        Ok(([ours, routes], Some(half_open)))
+        })
+    }
+
+    fn is_announcing(&self, key: usize) -> bool {
+        let session = self.slab.get(key);
+        session.is_some_and(|session| session.phase == Phase::Announcing)
     }
 
     fn is_logging_in(&self, key: usize) -> bool {
@@ -262,12 +287,13 @@ impl Sessions {
         };
         session.phase = Phase::Connecting;
         let route = session.state.route.clone();
+        let header = proxy::header(session, engine);
         while let Some(address) = session.targets.pop() {
             let tls = match session.login {
                 Some(_) => &ServerTls::Off,
                 None => &route.server.tls,
             };
-            let connected = server_connection(tls, engine).and_then(|conn| {
+            let connected = server_connection(tls, &header, engine).and_then(|conn| {
                 let user_data = to_user_data(key, Side::Server);
                 let socket = &route.server.socket;
                 engine.connect(&address, conn, socket, route.connect_timeout, user_data)
@@ -398,6 +424,10 @@ impl Sessions {
         if session.phase == Phase::Abandoning {
             return session.end(engine);
         }
+        if session.phase == Phase::Announcing {
+            let error = Error::new(ErrorKind::Truncated, "the stream ended before it was whole");
+            return self.not_announced(engine, key, error);
+        }
         if session.login.is_some() {
             let error = Error::new(ErrorKind::Truncated, "the stream ended in the login");
             return self.login_broken(engine, key, side, error, Stage::Established);
@@ -423,6 +453,7 @@ impl Sessions {
                 let text = format!("resolve {}: no answer in {wait} ms", session.server_name());
                 self.unreachable(engine, key, &Error::new(ErrorKind::Timeout, text));
             }
+            Phase::Announcing => self.announcement_late(engine, key),
             Phase::Login => self.login_late(engine, key),
             Phase::Abandoning => session.end(engine),
             Phase::Relaying => self.check_idle(engine, key),
@@ -475,6 +506,9 @@ impl Sessions {
         if session.phase != Phase::Ending {
             let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
             let error = error.unwrap_or_else(ended);
+            if session.phase == Phase::Announcing {
+                return self.not_announced(engine, key, error);
+            }
             if session.login.is_some() {
                 return self.login_broken(engine, key, side, error, stage);
             }
@@ -528,11 +562,20 @@ impl Sessions {
     }
 }
 
-fn server_connection(tls: &ServerTls, engine: &mut Engine) -> Result<Connection> {
-    match tls {
-        ServerTls::Off => Ok(Connection::plain()),
-        ServerTls::Verify { config, name, .. } => {
-            Connection::client(config, name, engine.now(), engine.pools())
+/// A connection that begins with `header`, whatever its protocol.
+fn server_connection(tls: &ServerTls, header: &[u8], engine: &mut Engine) -> Result<Connection> {
+    let now = engine.now();
+    let pools = engine.pools();
+    let mut conn = Connection::plain();
+    let begun = conn.write(header, pools).and_then(|_| match tls {
+        ServerTls::Off => Ok(()),
+        ServerTls::Verify { config, name, .. } => conn.start_tls_client(config, name, now, pools),
+    });
+    match begun {
+        Ok(()) => Ok(conn),
+        Err(error) => {
+            conn.release(pools);
+            Err(error)
         }
     }
 }
