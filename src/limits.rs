@@ -110,6 +110,18 @@ pub const COMMANDS_IN_FLIGHT_MAX: usize = 1_024;
 /// each of many connections to have at once.
 pub const INFLATED_PIECE_LEN: usize = 8 * 1024;
 
+/// Header of version 1 of the PROXY protocol, in bytes: its specification's own bound.
+pub const PROXY_LINE_LEN_MAX: usize = 107;
+
+/// Header of version 2 of the PROXY protocol, in bytes: the prefix, and 4 KiB of addresses and
+/// values, of which those of certificates and clouds need some hundred. The wire allows 64 KiB,
+/// from whoever has not said yet who he is.
+pub const PROXY_HEADER_LEN_MAX: usize = 16 + 4_096;
+
+/// One text in a header of the PROXY protocol that is sent, in bytes: names that are in use many
+/// times over, and so little that all four of them fit.
+pub const PROXY_TEXT_LEN_MAX: usize = 1_000;
+
 /// OB-RPC packet behind its net header, in bytes: several times the largest answer of a log reader
 /// (17 MiB). The wire allows 2047 MiB.
 pub const RPC_PACKET_LEN_MAX: usize = 64 * 1024 * 1024;

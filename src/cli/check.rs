@@ -42,6 +42,12 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
         }
         writeln!(out, "  clients: {}", client_words(&route.client.tls))?;
         write_conditions(out, &admission_words(&route.client.tls))?;
+        if !route.client.proxy_protocol_from.is_empty() {
+            writeln!(
+                out,
+                "    from proxy_protocol_from only behind a PROXY header, which says who they are"
+            )?;
+        }
         write_conditions(out, &route.client.conditions)?;
         let address = &route.server.address;
         writeln!(
@@ -49,6 +55,9 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
             "  server {address}: {}",
             server_words(&route.server.tls)
         )?;
+        if let Some(words) = proxy_words(route) {
+            writeln!(out, "    is told first by a PROXY header {words}")?;
+        }
         write_conditions(out, &route.server.conditions)?;
         if let ServerAddress::Named(name) = address {
             writeln!(out, "  resolves {} at run time", name.host)?;
@@ -205,6 +214,20 @@ fn password_words(route: &Route) -> Option<&'static str> {
     }
 }
 
+/// What a header for the server can say at the time when it goes out.
+fn proxy_words(route: &Route) -> Option<&'static str> {
+    let header = route.server.proxy_header?;
+    Some(match (route.protocol, &route.client.tls) {
+        (Protocol::Tcp, ClientTls::Terminated { .. }) if header.has_subject => {
+            "where clients come from, what TLS they speak, and the subject of their certificates"
+        }
+        (Protocol::Tcp, ClientTls::Terminated { .. }) => {
+            "where clients come from and what TLS they speak"
+        }
+        _ => "where clients come from",
+    })
+}
+
 fn bounds_words(route: &Route) -> String {
     let connections = match route.connections_max {
         0 => "connections bounded by the gateway's limit".to_owned(),
@@ -325,10 +348,13 @@ mod tests {
             "route \"db\" (tcp)\n  \
              listens on 127.0.0.1:1\n  \
              clients: TLS is required and ends here; so is a client certificate\n    \
+             from proxy_protocol_from only behind a PROXY header, which says who they are\n    \
              of those with a good certificate only cn:alice, san:app.example\n    \
              sessions are resumed wherever tickets.keys is the same\n  \
              server db.example:2: TLS; its certificate must come from a trusted authority and be \
              for db.example\n    \
+             is told first by a PROXY header where clients come from, what TLS they speak, and the \
+             subject of their certificates\n    \
              the common name counts where there is no DNS name\n  \
              resolves db.example at run time\n  \
              at most 7 connections, never closed for being idle; connect within 250 ms, handshake \
@@ -359,6 +385,7 @@ route \"db\" (mysql)
   listens on 127.0.0.1:1
   clients: no TLS: bytes are taken as they come
   server 127.0.0.1:2: TLS if its greeting offers that; its certificate is not checked
+    is told first by a PROXY header where clients come from
   passwords without TLS: encrypted to the key that the server sends in clear
   believes what trusted_proxies say of their clients
   connections bounded by the gateway's limit, closed when idle for 28800 s; connect within 5 s, \
@@ -382,6 +409,7 @@ trusted_proxies = ["10.0.0.0/8"]
 [route.server]
 address = "127.0.0.1:2"
 tls = "danger-preferred"
+proxy_protocol = "v2"
 danger_fetch_server_public_key = true
 "#;
 
@@ -399,10 +427,13 @@ key = "certs/server-key.pem"
 ca = "certs/ca.pem"
 allowed_clients = ["cn:alice", "san:app.example"]
 tickets = "tickets.keys"
+proxy_protocol_from = ["10.0.0.0/8"]
 [route.server]
 address = "db.example:2"
 ca = "certs/ca.pem"
 allow_cn_name = true
+proxy_protocol = "v2"
+proxy_protocol_subject = true
 "#;
 
     #[test]

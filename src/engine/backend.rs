@@ -50,7 +50,8 @@ pub trait Backend {
     /// Opens a listening socket; nothing is accepted before [`Backend::accept`].
     fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<SocketKey>;
 
-    /// The address that a listening socket is bound to, which tells the port chosen for port 0.
+    /// The address that a listening socket is bound to, which tells the port chosen for port 0; of
+    /// an accepted one, the address that its peer connected to.
     fn local_address(&self, key: SocketKey) -> io::Result<Address>;
 
     /// Accepts from now on, until [`Completion::AcceptFailed`] or [`Backend::accept_stop`]. Only

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -382,6 +383,15 @@ impl Engine {
     /// The other end's address.
     pub fn peer(&self, id: ConnId) -> PeerAddress {
         self.slot(id).map_or(PeerAddress::Unix, |slot| slot.peer)
+    }
+
+    /// The address that the peer of an accepted connection connected to; none on a Unix socket.
+    pub fn local(&self, id: ConnId) -> Option<SocketAddr> {
+        let key = self.slot(id)?.key()?;
+        match self.io.backend.local_address(key) {
+            Ok(Address::Ip(address)) => Some(address),
+            _ => None,
+        }
     }
 
     /// What the TLS handshake agreed on, once it is complete.

@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use super::address::{Address, PeerAddress};
 use super::backend::{ListenOptions, SocketOptions};
@@ -104,9 +105,27 @@ pub(super) fn peer(sockaddr: &SockAddr) -> PeerAddress {
         .map_or(PeerAddress::Unix, PeerAddress::Ip)
 }
 
-/// The answer to a question that only a listening socket can answer.
-pub(super) fn not_listening() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen")
+/// The address that the peer of an accepted connection connected to, by the one that its listener
+/// is `bound` to; none on a Unix socket. Adds the system calls made to `syscalls`.
+pub(super) fn local(
+    accepted: &SockRef<'_>,
+    bound: Option<&Address>,
+    syscalls: &mut u64,
+) -> Option<SocketAddr> {
+    match bound? {
+        Address::Ip(ip) if ip.ip().is_unspecified() => {
+            *syscalls += 1;
+            accepted.local_addr().ok()?.as_socket()
+        }
+        Address::Ip(ip) => Some(*ip),
+        Address::Unix(_) => None,
+    }
+}
+
+/// The answer to a question that only a socket that listens or was accepted can answer.
+pub(super) fn not_accepted() -> io::Error {
+    let text = "the socket neither listens nor was accepted";
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// Whether the system ran out of something that others may free.

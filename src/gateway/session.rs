@@ -5,17 +5,23 @@ use super::counters::{AddressSlot, Slot};
 use super::follower::Follower;
 use super::mysql::{Login, Step};
 use super::service::RouteState;
+use super::sessions::Announcement;
 use crate::engine::{Address, ConnId, Engine, PeerAddress};
 use crate::error::Error;
 
 /// One connection of a client with the one to its server.
 pub(super) struct Session {
     pub(super) state: Arc<RouteState>,
+    /// Who is at the other end: as a PROXY header says where one is due, else whoever connected.
     pub(super) peer: PeerAddress,
+    /// Where it connected to, as a PROXY header says.
+    pub(super) destination: Option<SocketAddr>,
     pub(super) phase: Phase,
     pub(super) client: Leg,
     pub(super) server: Leg,
     pub(super) targets: Targets,
+    /// Until it has come, the PROXY header with which the connection begins.
+    pub(super) announcement: Option<Box<Announcement>>,
     /// Until it is over, where the route's protocol has one.
     pub(super) login: Option<Box<LoginRun>>,
     /// While it relays, where its protocol can be followed.
@@ -37,6 +43,8 @@ pub(super) struct LoginRun {
 /// How far a session has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// The PROXY header of the client is to come.
+    Announcing,
     /// The client's handshake is under way.
     Handshake,
     /// The server's name is being resolved.

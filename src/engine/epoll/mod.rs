@@ -91,7 +91,7 @@ impl Backend for EpollBackend {
     }
 
     fn local_address(&self, key: SocketKey) -> io::Result<Address> {
-        self.sockets.bound(key).ok_or_else(socket::not_listening)
+        (self.sockets.local_address(key)).ok_or_else(socket::not_accepted)
     }
 
     fn accept(&mut self, key: SocketKey) {

@@ -1,6 +1,6 @@
 use std::io::{self, Read};
 use std::mem;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ struct EpollSocket {
     io: Socket,
     /// Where it listens; none for a stream.
     bound: Option<Address>,
+    /// Where the peer of an accepted connection connected to.
+    local: Option<SocketAddr>,
     send: Option<Buf>,
     is_connecting: bool,
     /// Whether a receive is armed, or on a listener an accept.
@@ -110,9 +112,11 @@ impl Sockets {
         Ok(key)
     }
 
-    /// Where a listener listens.
-    pub(super) fn bound(&self, key: SocketKey) -> Option<Address> {
-        self.sockets[key.0 as usize].bound.clone()
+    /// Where a listener listens, or the peer of an accepted connection connected to.
+    pub(super) fn local_address(&self, key: SocketKey) -> Option<Address> {
+        let socket = &self.sockets[key.0 as usize];
+        let local = || socket.local.map(Address::Ip);
+        socket.bound.clone().or_else(local)
     }
 
     /// Receives, or accepts, from now on.
@@ -399,9 +403,13 @@ impl Sockets {
         io: Socket,
         sockaddr: &SockAddr,
     ) -> io::Result<Completion> {
+        let bound = self.sockets[listener.0 as usize].bound.as_ref();
+        let local = socket::local(&SockRef::from(&io), bound, &mut self.counters.syscalls);
+        let key = self.add_stream(io)?;
+        self.socket_mut(key).local = local;
         Ok(Completion::Accepted {
             listener,
-            key: self.add_stream(io)?,
+            key,
             peer: socket::peer(sockaddr),
         })
     }
@@ -412,6 +420,7 @@ impl EpollSocket {
         Self {
             io,
             bound: None,
+            local: None,
             send: None,
             is_connecting: false,
             is_armed: false,

@@ -224,6 +224,8 @@ impl World {
 
     fn complete_accept(&mut self, listener: SocketKey, end: usize) {
         let key = self.insert(Role::Stream(end));
+        let local = self.listener_mut(listener).address.clone();
+        self.sockets[key.0 as usize].local = Some(local);
         self.links.end_mut(end).socket = Some(key);
         let port = 1_024 + (self.sequence % 60_000) as u16;
         self.completions.push(Completion::Accepted {

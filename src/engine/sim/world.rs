@@ -36,6 +36,8 @@ pub(super) struct World {
 
 pub(super) struct Socket {
     pub(super) role: Role,
+    /// Where the peer of an accepted connection connected to.
+    pub(super) local: Option<Address>,
     /// Sequence number at its making.
     pub(super) made: u64,
     pub(super) receiving: Receiving,
@@ -161,8 +163,10 @@ impl World {
     }
 
     pub(super) fn local_address(&self, key: SocketKey) -> io::Result<Address> {
-        match &self.sockets[key.0 as usize].role {
-            Role::Listener(listener) => Ok(listener.address.clone()),
+        let socket = &self.sockets[key.0 as usize];
+        match (&socket.role, &socket.local) {
+            (Role::Listener(listener), _) => Ok(listener.address.clone()),
+            (_, Some(local)) => Ok(local.clone()),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
@@ -412,6 +416,7 @@ impl World {
         self.sequence += 1;
         SocketKey(self.sockets.insert(Socket {
             role,
+            local: None,
             made: self.sequence,
             receiving: Receiving::Off,
             is_recv_due: false,

@@ -257,6 +257,12 @@ impl Slot {
         self.is_timer_due = false;
     }
 
+    /// What the back end may be asked by: nothing once it was told to close the socket.
+    pub(super) fn key(&self) -> Option<SocketKey> {
+        let is_closed = matches!(self.life, Life::Closed | Life::Dead);
+        (!is_closed).then_some(self.key)
+    }
+
     pub(super) fn facts(&self) -> Option<&Arc<Facts>> {
         self.conn.as_ref()?.facts()
     }

@@ -160,7 +160,7 @@ impl UringBackend {
         };
         completions.push(Completion::Accepted {
             listener,
-            key: self.add_stream(fd),
+            key: self.add_accepted(listener, fd),
             peer: socket::peer(&sockaddr),
         });
     }

@@ -14,6 +14,7 @@ mod ring;
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,8 @@ struct UringSocket {
     connect_to: Option<Box<SockAddr>>,
     /// Where it listens.
     bound: Option<Address>,
+    /// Where the peer of an accepted connection connected to.
+    local: Option<SocketAddr>,
     is_closing: bool,
 }
 
@@ -183,6 +186,17 @@ impl UringBackend {
         self.add(UringSocket::new(file))
     }
 
+    /// The same for an accepted connection. Where its peer connected to is asked before it has no
+    /// descriptor any more.
+    fn add_accepted(&mut self, listener: SocketKey, fd: OwnedFd) -> SocketKey {
+        let bound = self.sockets[listener.0 as usize].bound.as_ref();
+        let syscalls = &mut self.counters.syscalls;
+        let local = socket::local(&SockRef::from(&fd), bound, syscalls);
+        let key = self.add_stream(fd);
+        self.socket_mut(key).local = local;
+        key
+    }
+
     fn install(&mut self, slot: u32, fd: &OwnedFd) -> bool {
         if slot >= self.files_len {
             return false;
@@ -240,7 +254,7 @@ impl UringBackend {
         let syscalls = &mut self.counters.syscalls;
         let (streams, result) = socket::empty_queue(&SockRef::from(fd), syscalls);
         for (stream, sockaddr) in streams {
-            let key = self.add_stream(stream.into());
+            let key = self.add_accepted(listener, stream.into());
             let peer = socket::peer(&sockaddr);
             completions.push(Completion::Accepted {
                 listener,
@@ -284,7 +298,8 @@ impl Backend for UringBackend {
 
     fn local_address(&self, key: SocketKey) -> io::Result<Address> {
         let socket = &self.sockets[key.0 as usize];
-        socket.bound.clone().ok_or_else(socket::not_listening)
+        let local = || socket.local.map(Address::Ip);
+        (socket.bound.clone().or_else(local)).ok_or_else(socket::not_accepted)
     }
 
     fn accept(&mut self, key: SocketKey) {
@@ -450,6 +465,7 @@ impl UringSocket {
             send: None,
             connect_to: None,
             bound: None,
+            local: None,
             is_closing: false,
         }
     }

@@ -118,7 +118,7 @@ fn build_route(
     obrpc::check_unused(protocol, [&source.client, &source.server])?;
     legs::check_combination(protocol, &source.client, &source.server)?;
     let client = legs::client(&source.client, &mut context)?;
-    let server = legs::server(&source.server, &mut context)?;
+    let server = legs::server(&source.server, &client.tls, &mut context)?;
     mysql::check_unused(protocol, &client.tls, &source.client, &source.server)?;
     Ok(Route {
         name,

@@ -11,7 +11,7 @@ use super::plan::{
     ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
 use super::source::LegSource;
-use super::{obrpc, secret, trust};
+use super::{obrpc, proxy, secret, trust};
 use crate::engine::backend::SocketOptions;
 use crate::error::{Error, Result};
 use crate::tls::{
@@ -80,12 +80,17 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
     Ok(ClientSide {
         tls,
         trusted_proxies: Networks::parse("trusted_proxies", &source.trusted_proxies)?,
+        proxy_protocol_from: Networks::parse("proxy_protocol_from", &source.proxy_protocol_from)?,
         conditions: trust::conditions(source),
         socket: socket_options(source),
     })
 }
 
-pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result<ServerSide> {
+pub(super) fn server(
+    source: &LegSource,
+    client_tls: &ClientTls,
+    context: &mut LegContext<'_>,
+) -> Result<ServerSide> {
     let Some(given) = &source.address else {
         let example = "as in address = \"127.0.0.1:8080\"";
         return Err(source
@@ -108,6 +113,7 @@ pub(super) fn server(source: &LegSource, context: &mut LegContext<'_>) -> Result
         address,
         tls,
         public_key: Arc::new(public_key),
+        proxy_header: proxy::header(source, context.protocol, client_tls)?,
         conditions: trust::conditions(source),
         socket: socket_options(source),
     })

@@ -8,6 +8,7 @@ mod mysql;
 mod networks;
 mod obrpc;
 mod plan;
+mod proxy;
 mod secret;
 mod source;
 mod trust;
@@ -25,6 +26,8 @@ pub(crate) use plan::{
 };
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};
+#[cfg(test)]
+pub(crate) use proxy::ProxyHeader;
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -36,6 +36,16 @@ impl Networks {
         Ok(networks)
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(list: &[&str]) -> Self {
+        let given = |text: &&str| Given {
+            value: (*text).to_owned(),
+            place: super::document::Place::Flag("--list"),
+        };
+        let list: Vec<_> = list.iter().map(given).collect();
+        Self::parse("list", &list).expect("networks")
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.networks.is_empty() && !self.has_unix
     }

@@ -74,6 +74,9 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
                     resumed: OceanBase's ends cannot do that";
         return Err(tickets.place.error(text));
     }
+    if let Some(network) = source.proxy_protocol_from.first() {
+        return Err(network.place.error(no_proxy_header("proxy_protocol_from")));
+    }
     let rpc = &source.rpc;
     let policy = ServerPolicy {
         methods: methods(&rpc.method)?,
@@ -116,6 +119,9 @@ pub(super) fn server(
     address: &ServerAddress,
     context: &mut LegContext<'_>,
 ) -> Result<ServerTls> {
+    if let Some(given) = &source.proxy_protocol {
+        return Err(given.place.error(no_proxy_header("proxy_protocol")));
+    }
     let method = match source.rpc.method.as_slice() {
         [] => Method::SslIo,
         [one] => choose("method", Some(one), METHODS, Method::SslIo)?,
@@ -154,6 +160,13 @@ fn options(source: &LegSource, context: &LegContext<'_>) -> NegotiationOptions {
         // cuts nothing off that would not be missed.
         danger_end_without_close_notify: true,
     }
+}
+
+fn no_proxy_header(key: &str) -> String {
+    format!(
+        "{key} has no effect with protocol = \"obrpc\", whose ends tell by the first bytes what a \
+         connection is, and know no PROXY header"
+    )
 }
 
 fn methods(given: &[Given<String>]) -> Result<Methods> {

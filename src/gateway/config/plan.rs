@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::files::Stamp;
 use super::networks::Networks;
+use super::proxy::ProxyHeader;
 use super::source::Source;
 use crate::conn::{NegotiationClient, NegotiationServer};
 use crate::engine::backend::SocketOptions;
@@ -87,6 +88,8 @@ pub(crate) struct ClientSide {
     pub(crate) tls: ClientTls,
     /// From where a MySQL client may speak for others.
     pub(crate) trusted_proxies: Networks,
+    /// From where connections begin with a PROXY header.
+    pub(crate) proxy_protocol_from: Networks,
     /// What else decides whom it believes, one sentence each, for a report.
     pub(crate) conditions: Vec<String>,
     /// Options of its sockets.
@@ -148,6 +151,8 @@ pub(crate) struct ServerSide {
     pub(crate) tls: ServerTls,
     /// What MySQL passwords are encrypted to on a leg without TLS.
     pub(crate) public_key: Arc<KeySource>,
+    /// What it is sent before anything else.
+    pub(crate) proxy_header: Option<ProxyHeader>,
     /// What else decides whom it believes, one sentence each, for a report.
     pub(crate) conditions: Vec<String>,
     /// Options of its sockets.

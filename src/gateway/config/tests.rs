@@ -8,6 +8,7 @@ use crate::engine::PeerAddress;
 use crate::frame::mysql::auth::{KeySource, PrivateKey};
 
 mod obrpc;
+mod proxy;
 mod trust;
 
 /// The error of a configuration, without the directory it lay in.

@@ -207,8 +207,9 @@ impl Sessions {
     }
 }
 
-/// A login, where the route's protocol has one that the gateway takes part in.
-pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>> {
+/// A login, where the route's protocol has one that the gateway takes part in. A client that is not
+/// known is trusted with nothing.
+pub(super) fn of(state: &RouteState, peer: PeerAddress, is_known: bool) -> Option<Box<LoginRun>> {
     let RouteState { route, .. } = state;
     if route.protocol != Protocol::Mysql || matches!(route.client.tls, ClientTls::Passthrough) {
         return None;
@@ -223,8 +224,8 @@ pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>>
                 ..
             }
         ),
-        is_client_local: peer == PeerAddress::Unix,
-        is_proxy_trusted: route.client.trusted_proxies.contains(peer),
+        is_client_local: is_known && peer == PeerAddress::Unix,
+        is_proxy_trusted: is_known && route.client.trusted_proxies.contains(peer),
         server_tls: match &route.server.tls {
             ServerTls::Off | ServerTls::Negotiated { .. } => ServerUpgrade::Never,
             ServerTls::Verify {
@@ -247,9 +248,14 @@ pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>>
 
 /// Tells a client that there is no room, in place of a greeting.
 pub(super) fn turn_away(engine: &mut Engine, id: ConnId, error: &Error) {
+    engine.start(id, Connection::plain(), NOBODY);
+    say_full(engine, id, error);
+}
+
+/// The same on a connection that is in use.
+pub(super) fn say_full(engine: &mut Engine, id: ConnId, error: &Error) {
     let mut packet = Vec::new();
     Refusal::full(error.clone()).write(&mut packet, Sequence::default(), false);
-    engine.start(id, Connection::plain(), NOBODY);
     engine.write(id, &packet);
     engine.close(id);
 }

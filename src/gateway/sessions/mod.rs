@@ -1,6 +1,9 @@
 mod drain;
 mod login;
 mod obrpc;
+mod proxy;
+
+pub(super) use proxy::Announcement;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,8 +72,18 @@ impl Sessions {
         state: &Arc<RouteState>,
         bounds: Bounds,
     ) {
-        let login = login::of(state, peer);
-        let (slots, half_open) = match self.enter(state, peer, bounds) {
+        let announcement = proxy::due(state, peer, bounds);
+        let is_announced = announcement.is_some();
+        let login = login::of(state, peer, true);
+        let entered = self.enter(state, bounds).and_then(|slots| {
+            // Whose connection it is, and counts as, only the header tells.
+            let half_open = match is_announced {
+                true => None,
+                false => self.enter_half_open(peer, bounds)?,
+            };
+            Ok((slots, half_open))
+        });
+        let (slots, half_open) = match entered {
             Ok(entered) => entered,
             Err(error) => {
                 match login {
@@ -85,7 +98,7 @@ impl Sessions {
         };
         self.shard(state).connections.fetch_add(1, Relaxed);
         let conn = match &state.route.client.tls {
-            ClientTls::Terminated { config, .. } if login.is_none() => {
+            ClientTls::Terminated { config, .. } if login.is_none() && !is_announced => {
                 Connection::server(config, engine.now())
             }
             ClientTls::Negotiated { server, .. } => {
@@ -97,20 +110,29 @@ impl Sessions {
         let key = self.slab.insert(Session {
             state: state.clone(),
             peer,
-            phase: Phase::Handshake,
+            destination: None,
+            phase: match is_announced {
+                true => Phase::Announcing,
+                false => Phase::Handshake,
+            },
             client: Leg {
                 id: Some(id),
                 is_ended: false,
             },
             server: Leg::default(),
             targets: Targets::default(),
-            login,
+            announcement,
+            login: login.filter(|_| !is_announced),
             follower: None,
             last_error: None,
             half_open,
             _slots: slots,
         });
         engine.start(id, conn, to_user_data(key, Side::Client));
+        if is_announced {
+            let limit = state.route.handshake_timeout;
+            engine.set_timer(id, Some(engine.now().monotonic.after(limit)));
+        }
     }
 
     /// Takes an event of a connection. One that was refused belongs to no session; its end says
@@ -130,6 +152,9 @@ impl Sessions {
             return;
         };
         match event {
+            Event::Connected { .. } | Event::Readable { .. } if self.is_announcing(key) => {
+                self.read_announcement(engine, key);
+            }
             Event::Connected { .. } => match side {
                 _ if self.is_logging_in(key) => self.login_secured(engine, key, side),
                 Side::Client => self.client_ready(engine, key, id),
@@ -178,35 +203,35 @@ impl Sessions {
         }
     }
 
-    fn enter(
-        &self,
-        state: &RouteState,
-        peer: PeerAddress,
-        bounds: Bounds,
-    ) -> Result<([Slot; 2], Option<AddressSlot>)> {
+    fn enter(&self, state: &RouteState, bounds: Bounds) -> Result<[Slot; 2]> {
         let full = |max: usize, whose: &str| {
             let text = format!("all {max} connections of the {whose} are open");
             Error::new(ErrorKind::Limit, text)
         };
-        let Bounds {
-            connections_max,
-            half_open_max_per_address,
-        } = bounds;
+        let connections_max = bounds.connections_max;
         let route_max = state.route.connections_max;
         let ours = self.gauges.open.enter(connections_max);
         let ours = ours.ok_or_else(|| full(connections_max, "gateway"))?;
         let routes = state.counters.open.enter(route_max);
         let routes = routes.ok_or_else(|| full(route_max, "route"))?;
+        Ok([ours, routes])
+    }
+
+    fn enter_half_open(&self, peer: PeerAddress, bounds: Bounds) -> Result<Option<AddressSlot>> {
         let PeerAddress::Ip(address) = peer else {
-            return Ok(([ours, routes], None));
+            return Ok(None);
         };
-        let half_open = (self.gauges.half_open).enter(address.ip(), half_open_max_per_address);
-        let half_open = half_open.ok_or_else(|| {
-            let text =
-                format!("{half_open_max_per_address} connections of its address are half-open");
+        let max = bounds.half_open_max_per_address;
+        let half_open = self.gauges.half_open.enter(address.ip(), max);
+        half_open.map(Some).ok_or_else(|| {
+            let text = format!("{max} connections of its address are half-open");
             Error::new(ErrorKind::Limit, text)
-        })?;
-        Ok(([ours, routes], Some(half_open)))
+        })
+    }
+
+    fn is_announcing(&self, key: usize) -> bool {
+        let session = self.slab.get(key);
+        session.is_some_and(|session| session.phase == Phase::Announcing)
     }
 
     fn is_logging_in(&self, key: usize) -> bool {
@@ -268,12 +293,14 @@ impl Sessions {
         };
         session.phase = Phase::Connecting;
         let route = session.state.route.clone();
+        let header = proxy::header(session, engine);
         while let Some(address) = session.targets.pop() {
-            let connected = server_connection(session, &address, engine).and_then(|conn| {
-                let user_data = to_user_data(key, Side::Server);
-                let socket = &route.server.socket;
-                engine.connect(&address, conn, socket, route.connect_timeout, user_data)
-            });
+            let connected =
+                server_connection(session, &address, &header, engine).and_then(|conn| {
+                    let user_data = to_user_data(key, Side::Server);
+                    let socket = &route.server.socket;
+                    engine.connect(&address, conn, socket, route.connect_timeout, user_data)
+                });
             match connected {
                 Ok(id) => {
                     session.server.id = Some(id);
@@ -420,6 +447,10 @@ impl Sessions {
         if session.phase == Phase::Abandoning {
             return session.end(engine);
         }
+        if session.phase == Phase::Announcing {
+            let error = Error::new(ErrorKind::Truncated, "the stream ended before it was whole");
+            return self.not_announced(engine, key, error);
+        }
         if session.login.is_some() {
             let error = Error::new(ErrorKind::Truncated, "the stream ended in the login");
             return self.login_broken(engine, key, side, error, Stage::Established);
@@ -445,6 +476,7 @@ impl Sessions {
                 let text = format!("resolve {}: no answer in {wait} ms", session.server_name());
                 self.unreachable(engine, key, &Error::new(ErrorKind::Timeout, text));
             }
+            Phase::Announcing => self.announcement_late(engine, key),
             Phase::Login => self.login_late(engine, key),
             Phase::Abandoning => session.end(engine),
             Phase::Relaying => self.check_idle(engine, key),
@@ -497,6 +529,9 @@ impl Sessions {
         if session.phase != Phase::Ending {
             let ended = || Error::new(ErrorKind::Truncated, "the connection ended");
             let error = error.unwrap_or_else(ended);
+            if session.phase == Phase::Announcing {
+                return self.not_announced(engine, key, error);
+            }
             if session.login.is_some() {
                 return self.login_broken(engine, key, side, error, stage);
             }
@@ -550,17 +585,32 @@ impl Sessions {
     }
 }
 
+/// A connection that begins with `header`, whatever its protocol.
 fn server_connection(
     session: &Session,
     address: &Address,
+    header: &[u8],
     engine: &mut Engine,
 ) -> Result<Connection> {
-    match &session.state.route.server.tls {
+    let tls = &session.state.route.server.tls;
+    if let ServerTls::Negotiated { .. } = tls {
+        return obrpc::server_connection(session, address, engine);
+    }
+    let now = engine.now();
+    let pools = engine.pools();
+    let mut conn = Connection::plain();
+    let begun = conn.write(header, pools).and_then(|_| match tls {
         ServerTls::Verify { config, name, .. } if session.login.is_none() => {
-            Connection::client(config, name, engine.now(), engine.pools())
+            conn.start_tls_client(config, name, now, pools)
         }
-        ServerTls::Negotiated { .. } => obrpc::server_connection(session, address, engine),
-        ServerTls::Off | ServerTls::Verify { .. } => Ok(Connection::plain()),
+        _ => Ok(()),
+    });
+    match begun {
+        Ok(()) => Ok(conn),
+        Err(error) => {
+            conn.release(pools);
+            Err(error)
+        }
     }
 }
 

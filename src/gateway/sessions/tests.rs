@@ -1,6 +1,7 @@
 //! Sessions over the simulated network: plain bytes on both sides, virtual time, scripted peers.
 
 mod mysql;
+mod proxy;
 
 use std::io;
 use std::net::SocketAddr;
@@ -167,6 +168,7 @@ fn route(address: ServerAddress) -> Route {
         client: ClientSide {
             tls: ClientTls::Off,
             trusted_proxies: Networks::default(),
+            proxy_protocol_from: Networks::default(),
             conditions: Vec::new(),
             socket: SocketOptions::default(),
         },
@@ -174,6 +176,7 @@ fn route(address: ServerAddress) -> Route {
             address,
             tls: ServerTls::Off,
             public_key: Arc::new(KeySource::Refused),
+            proxy_header: None,
             conditions: Vec::new(),
             socket: SocketOptions::default(),
         },

@@ -29,6 +29,7 @@ on_every_backend! {
         a_unix_listener_replaces_a_dead_one_only
         a_waker_ends_a_wait_from_another_thread
         accept_stop_empties_the_queue
+        accepted_connections_know_where_their_peer_connected_to
         accepted_connections_name_their_peer
         adopted_sockets_may_be_of_either_blocking_mode
         back_ends_come_and_go_on_one_thread

@@ -36,6 +36,34 @@ pub(super) fn accepted_connections_name_their_peer(open: Open) {
     );
 }
 
+/// Whether the listener has one address or all of them, and whoever accepts.
+pub(super) fn accepted_connections_know_where_their_peer_connected_to(open: Open) {
+    for (listens, connects) in [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("0.0.0.0:0", "127.0.0.3"),
+        ("[::]:0", "::1"),
+    ] {
+        for is_stopped in [false, true] {
+            let Some(mut rig) = open(&options()).map(Rig::new) else {
+                return;
+            };
+            let (listener, bound) = rig.listen(&listens.parse().unwrap());
+            let Address::Ip(bound) = bound else {
+                panic!("not an IP address: {bound}");
+            };
+            let to = SocketAddr::new(connects.parse().unwrap(), bound.port());
+            let _peer = TcpStream::connect(to).unwrap();
+            match is_stopped {
+                true => rig.backend.accept_stop(listener),
+                false => rig.backend.accept(listener),
+            }
+            let (key, _) = rig.accepted();
+            let local = rig.backend.local_address(key).unwrap();
+            assert_eq!(local, Address::Ip(to), "stopped: {is_stopped}");
+        }
+    }
+}
+
 pub(super) fn accept_stop_empties_the_queue(open: Open) {
     for is_armed in [false, true] {
         let Some(mut rig) = open(&options()).map(Rig::new) else {

@@ -69,7 +69,7 @@ fn feed(payload: &[u8]) {
 }
 
 /// SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -85,7 +85,7 @@ impl Random {
     }
 
     /// `bytes` with one to four places changed: a byte set, bytes cut out, or bytes doubled.
-    fn change(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn change(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = bytes.to_vec();
         for _ in 0..=self.below(4) {
             let at = self.below(out.len());

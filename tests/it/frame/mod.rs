@@ -1,4 +1,4 @@
-//! The MySQL room from outside: recorded sessions, dialogues made by hand, and hostile bytes.
+//! Wire formats from outside: recorded sessions, dialogues made by hand, and hostile bytes.
 
 mod capture;
 mod dialogues;
@@ -8,6 +8,13 @@ mod dialogues;
 )]
 #[path = "../../fuzz/mysql.rs"]
 mod fuzz;
+#[expect(
+    unreachable_pub,
+    reason = "a fuzzer's crate calls the same functions from outside"
+)]
+#[path = "../../fuzz/proxy.rs"]
+mod fuzz_proxy;
 mod hostile;
 mod login;
+mod proxy;
 mod sessions;

@@ -121,6 +121,17 @@ fn keys_without_an_effect_are_errors() {
             ":9: a server is asked for one method",
         ),
         (
+            rpc(
+                &format!("{NONE}\nproxy_protocol_from = [\"10.0.0.0/8\"]"),
+                NONE,
+            ),
+            ":7: proxy_protocol_from has no effect with protocol = \"obrpc\"",
+        ),
+        (
+            rpc(NONE, &format!("{NONE}\nproxy_protocol = \"v2\"")),
+            ":10: proxy_protocol has no effect with protocol = \"obrpc\"",
+        ),
+        (
             rpc("method = \"ssl\"", NONE),
             ":6: method = \"ssl\" is not one of none, ssl_no_encrypt, ssl_io; did you mean",
         ),

@@ -13,7 +13,7 @@ fn mysql_bench(options: SimOptions) -> Bench {
     bench
 }
 
-fn mysql_route() -> Route {
+pub(super) fn mysql_route() -> Route {
     Route {
         protocol: Protocol::Mysql,
         ..route(fixed())
@@ -81,7 +81,7 @@ fn login(capabilities: Capabilities, status: StatusFlags) -> Vec<(Side, Vec<u8>)
     ]
 }
 
-fn greeting(capabilities: Capabilities) -> Vec<u8> {
+pub(super) fn greeting(capabilities: Capabilities) -> Vec<u8> {
     let greeting = Greeting {
         version: b"8.0.36",
         nonce: [9; 20],
@@ -115,19 +115,19 @@ fn denied(sequence: u8) -> Vec<u8> {
     packet(sequence, |w| w.bytes(b"\xff\x15\x04#28000denied"))
 }
 
-fn packet(sequence: u8, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+pub(super) fn packet(sequence: u8, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_packet(&mut bytes, &mut Sequence(sequence), write);
     bytes
 }
 
-fn read_packet(bench: &mut Bench, peer: &SimPeer) -> Vec<u8> {
+pub(super) fn read_packet(bench: &mut Bench, peer: &SimPeer) -> Vec<u8> {
     let header = bench.recv(peer, 4);
     let len = u32::from_le_bytes([header[0], header[1], header[2], 0]);
     bench.recv(peer, len as usize)
 }
 
-fn all() -> Capabilities {
+pub(super) fn all() -> Capabilities {
     Capabilities::PROTOCOL_41
         .with(Capabilities::LONG_PASSWORD)
         .with(Capabilities::SECURE_CONNECTION)
