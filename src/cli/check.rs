@@ -40,7 +40,10 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
         }
         writeln!(out, "  clients: {}", client_words(&route.client.tls))?;
         if !route.client.proxy_protocol_from.is_empty() {
-            writeln!(out, "    from proxy_protocol_from only behind a PROXY header, which says who they are")?;
+            writeln!(
+                out,
+                "    from proxy_protocol_from only behind a PROXY header, which says who they are"
+            )?;
         }
         write_conditions(out, &route.client.conditions)?;
         let address = &route.server.address;
@@ -256,7 +259,7 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{error}\n{block}"));
             count += 1;
         }
-        assert_eq!(count, 5);
+        assert_eq!(count, 7);
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub fn header(stream: &[u8]) {
         let mut again = Vec::new();
         write_v2(&mut again, origin, None);
         let decoded = HeaderDecoder::default().next(&mut &again[..]);
-        assert_eq!(decoded.map(|it| it.map(canonical)), Ok(Some(canonical(origin))));
+        assert_eq!(
+            decoded.map(|it| it.map(canonical)),
+            Ok(Some(canonical(origin)))
+        );
     }
 }
 
