@@ -204,6 +204,7 @@ impl Echo {
             let options = ListenOptions {
                 backlog: 1024,
                 reuse_port: false,
+                is_redirected: false,
                 socket: SocketOptions::default(),
             };
             let anywhere = Address::Ip(SocketAddr::from(([127, 0, 0, 1], 0)));

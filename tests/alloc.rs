@@ -106,6 +106,7 @@ impl Talk {
         let options = ListenOptions {
             backlog: 64,
             reuse_port: false,
+            is_redirected: false,
             socket: SocketOptions::default(),
         };
         let any = "127.0.0.1:0".parse().unwrap();

@@ -167,25 +167,23 @@ fn server_words(tls: &ServerTls) -> String {
             ..
         } => "is asked for method none: everything is in the clear".into(),
         ServerTls::Negotiated {
-            client,
-            method,
-            mode,
-            ..
-        } => format!(
-            "is asked for method {}: {}",
-            method.name(),
-            verify_words(*mode, &client.server_name)
-        ),
-        ServerTls::Verify { mode, name, .. } => verify_words(*mode, name),
+            name, method, mode, ..
+        } => {
+            let name = name
+                .as_ref()
+                .map_or("its address".into(), ServerName::to_str);
+            let judged = verify_words(*mode, &name);
+            format!("is asked for method {}: {judged}", method.name())
+        }
+        ServerTls::Verify { mode, name, .. } => verify_words(*mode, &name.to_str()),
     }
 }
 
-fn verify_words(mode: VerifyMode, name: &ServerName<'_>) -> String {
+fn verify_words(mode: VerifyMode, name: &str) -> String {
     match mode {
-        VerifyMode::Full => format!(
-            "TLS; its certificate must come from a trusted authority and be for {}",
-            name.to_str()
-        ),
+        VerifyMode::Full => {
+            format!("TLS; its certificate must come from a trusted authority and be for {name}")
+        }
         VerifyMode::Ca => "TLS; its certificate must come from a trusted authority, its name is \
                            not checked"
             .into(),
@@ -328,7 +326,7 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{error}\n{block}"));
             count += 1;
         }
-        assert_eq!(count, 5);
+        assert_eq!(count, 7);
     }
 
     #[test]

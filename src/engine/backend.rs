@@ -215,6 +215,9 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Lets several engines share the port (SO_REUSEPORT).
     pub reuse_port: bool,
+    /// The packet filter redirects connections here: where their peers meant to connect to is asked
+    /// of it (SO_ORIGINAL_DST).
+    pub is_redirected: bool,
     /// Options of the accepted sockets.
     pub socket: SocketOptions,
 }

@@ -13,7 +13,15 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use super::address::{Address, PeerAddress};
 use super::backend::{ListenOptions, SocketOptions};
 
-/// A listening socket, and the address that it is bound to. Adds the system calls made to
+/// What a listener is bound to.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    pub(super) address: Address,
+    /// See [`ListenOptions::is_redirected`].
+    is_redirected: bool,
+}
+
+/// A listening socket, and what it is bound to. Adds the system calls made to
 /// `syscalls`.
 ///
 /// Its stream options are those of the accepted sockets, which Linux copies from it
@@ -22,7 +30,7 @@ pub(super) fn listen(
     address: &Address,
     options: &ListenOptions,
     syscalls: &mut u64,
-) -> io::Result<(Socket, Address)> {
+) -> io::Result<(Socket, Bound)> {
     let (socket, sockaddr) = open(address, &options.socket, syscalls)?;
     match address {
         Address::Ip(_) => bind_ip(&socket, &sockaddr, options, syscalls)?,
@@ -30,9 +38,12 @@ pub(super) fn listen(
     }
     *syscalls += 2;
     socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    let bound = match socket.local_addr()?.as_socket() {
-        Some(ip) => Address::Ip(ip),
-        None => address.clone(),
+    let bound = Bound {
+        address: match socket.local_addr()?.as_socket() {
+            Some(ip) => Address::Ip(ip),
+            None => address.clone(),
+        },
+        is_redirected: options.is_redirected,
     };
     Ok((socket, bound))
 }
@@ -105,14 +116,23 @@ pub(super) fn peer(sockaddr: &SockAddr) -> PeerAddress {
         .map_or(PeerAddress::Unix, PeerAddress::Ip)
 }
 
-/// The address that the peer of an accepted connection connected to, by the one that its listener
-/// is `bound` to; none on a Unix socket. Adds the system calls made to `syscalls`.
+/// The address that the peer of an accepted connection connected to, by what its listener is
+/// `bound` to; none on a Unix socket, and none where a redirection is to tell it and there was
+/// none. Adds the system calls made to `syscalls`.
 pub(super) fn local(
     accepted: &SockRef<'_>,
-    bound: Option<&Address>,
+    bound: Option<&Bound>,
     syscalls: &mut u64,
 ) -> Option<SocketAddr> {
-    match bound? {
+    match &bound?.address {
+        Address::Ip(ip) if bound?.is_redirected => {
+            *syscalls += 1;
+            let original = match ip {
+                SocketAddr::V4(_) => accepted.original_dst_v4(),
+                SocketAddr::V6(_) => accepted.original_dst_v6(),
+            };
+            original.ok()?.as_socket()
+        }
         Address::Ip(ip) if ip.ip().is_unspecified() => {
             *syscalls += 1;
             accepted.local_addr().ok()?.as_socket()
@@ -218,6 +238,7 @@ mod tests {
         let options = ListenOptions {
             backlog: 1,
             reuse_port: true,
+            is_redirected: false,
             socket: SocketOptions {
                 keepalive: Some(Duration::from_millis(1)),
                 user_timeout: Some(Duration::from_millis(1_234)),
@@ -228,7 +249,7 @@ mod tests {
         let any = "127.0.0.1:0".parse().unwrap();
         let (listener, bound) = listen(&any, &options, &mut syscalls).unwrap();
         let plain = SocketOptions::default();
-        let (client, to) = open(&bound, &plain, &mut syscalls).unwrap();
+        let (client, to) = open(&bound.address, &plain, &mut syscalls).unwrap();
         client.set_nonblocking(false).unwrap();
         client.connect(&to).unwrap();
         listener.set_nonblocking(false).unwrap();
@@ -256,13 +277,14 @@ mod tests {
         let options = ListenOptions {
             backlog: 1,
             reuse_port: false,
+            is_redirected: false,
             socket: SocketOptions::default(),
         };
         let mut syscalls = 0;
         let v6 = "[::]:0".parse().unwrap();
         let (_v6, bound) = listen(&v6, &options, &mut syscalls).unwrap();
-        let Address::Ip(ip) = bound else {
-            panic!("not an IP address: {bound}");
+        let Address::Ip(ip) = bound.address else {
+            panic!("not an IP address: {bound:?}");
         };
         let v4 = format!("0.0.0.0:{}", ip.port()).parse().unwrap();
         listen(&v4, &options, &mut syscalls).unwrap();

@@ -419,6 +419,24 @@ class Mysql(MysqlCase):
         self.reported(gateway, clients.name(connection), "packet too large")
         client.close()
 
+    def test_a_header_of_the_client_behind_that_of_the_gateway_is_none(self):
+        """Without the gateway's own MariaDB would believe it, where bytes pass as they come."""
+        for told, is_believed in ((V2, False), ({}, True)):
+            gateway = self.gateway(route("test", client_side("passthrough"), server_side(mariadb(), "off", **told)))
+            connection = connect(gateway.port, OTHER_CLIENT)
+            client = Client(connection)
+            client.greet()
+            connection.sendall(proxy_protocol.binary(CLIENT))
+            try:
+                client.login(client.prepare("placed"), PASSWORD)
+                self.assertEqual(client.query("SELECT USER()").rows, [(f"placed@{CLIENT}",)])
+                was_believed = True
+            except (protocol.ServerError, OSError, EOFError):
+                was_believed = False
+            self.assertEqual(was_believed, is_believed)
+            client.close()
+            gateway.stop_and_judge()
+
     def test_a_silent_balancer(self):
         """No greeting comes before the header has."""
         side = client_side("preferred", proxy_protocol_from=[BALANCER])
@@ -429,3 +447,57 @@ class Mysql(MysqlCase):
             connection.recv(1)
         gateway.failed(clients.name(connection), "timeout", HANDSHAKE_FAILED)
         connection.close()
+
+
+class Guide(MysqlCase):
+    """docs/gateway.md, "Balancers and addresses": its configurations, but for the ports, as they are printed."""
+
+    needs = ("haproxy",)
+
+    def setUp(self):
+        super().setUp()
+        guide = (ROOT / "docs/gateway.md").read_text().partition("## Balancers and addresses\n")[2].partition("\n## ")[0]
+        self.routes = re.findall(r"^```toml\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+        (self.balancer,) = re.findall(r"^```haproxy\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
+        (self.scratch / "certs").mkdir()
+        for name, pair in {"server": pki.server(), "client": pki.client("alice")}.items():
+            (self.scratch / f"certs/{name}-cert.pem").write_bytes(pair.cert.read_bytes())
+            (self.scratch / f"certs/{name}-key.pem").write_bytes(pair.key.read_bytes())
+        (self.scratch / "certs/ca.pem").write_bytes(pki.authority().cert.read_bytes())
+
+    def run_printed(self, text: str, ports: dict[int, int]) -> Gateway:
+        (front,) = re.findall(r'listen = \["127.0.0.1:(\d+)"\]', text)
+        gateway = Gateway(self.scratch, [tcp_route("", f"127.0.0.1:{ports[int(front)]}")])
+        gateway.config.write_text(replaced(text, ports))
+        self.start(gateway)
+        return gateway
+
+    def test_haproxy_before_mariadb(self):
+        ports = {3306: mariadb().port, 3307: free_port(), 3308: free_port()}
+        gateway = self.run_printed(self.routes[0], ports)
+        config = self.scratch / "printed.cfg"
+        config.write_text(replaced(self.balancer, ports))
+        start_haproxy(self, config, ports[3308])
+        client = Client(connect(ports[3308]))
+        with client._enter("placed", PASSWORD, context_of(TLS_1_3), {}) as session:
+            self.assertEqual(session.query("SELECT USER()").rows, [(f"placed@{CLIENT}",)])
+            session.quit()
+        gateway.stop_and_judge()
+
+    def test_certificates_told_to_a_server(self):
+        told = Told(self)
+        ports = {8080: int(told.address.rsplit(":", 1)[1]), 8443: free_port()}
+        gateway = self.run_printed(self.routes[1], ports)
+        connection = over_tls(connect(ports[8443]), context_of(TLS_1_3, pki.client("alice")))
+        self.assertEqual(clients.ask(connection, b"hello"), b"hello")
+        header = told.headers.pop()
+        self.assertEqual(header.subject, pki.client("alice").subject)
+        self.assertEqual(header.tls.values[proxy_protocol.SSL_CN], "alice")
+        end(connection)
+        gateway.stop_and_judge()
+
+
+def replaced(text: str, ports: dict[int, int]) -> str:
+    for printed, used in ports.items():
+        text = text.replace(f"127.0.0.1:{printed}", f"127.0.0.1:{used}")
+    return text

@@ -67,6 +67,7 @@ fn listen(engine: &mut Engine) -> Result<SocketAddr> {
     let options = ListenOptions {
         backlog: 64,
         reuse_port: false,
+        is_redirected: false,
         socket: SocketOptions::default(),
     };
     let listener = engine.listen(&anywhere, &options)?;

@@ -47,7 +47,7 @@ pub(super) struct Sockets {
 struct EpollSocket {
     io: Socket,
     /// Where it listens; none for a stream.
-    bound: Option<Address>,
+    bound: Option<socket::Bound>,
     /// Where the peer of an accepted connection connected to.
     local: Option<SocketAddr>,
     send: Option<Buf>,
@@ -86,7 +86,11 @@ impl Sockets {
         (self.leases_max, self.buf_len)
     }
 
-    pub(super) fn add_listener(&mut self, io: Socket, bound: Address) -> io::Result<SocketKey> {
+    pub(super) fn add_listener(
+        &mut self,
+        io: Socket,
+        bound: socket::Bound,
+    ) -> io::Result<SocketKey> {
         self.add(EpollSocket {
             bound: Some(bound),
             ..EpollSocket::new(io)
@@ -116,7 +120,8 @@ impl Sockets {
     pub(super) fn local_address(&self, key: SocketKey) -> Option<Address> {
         let socket = &self.sockets[key.0 as usize];
         let local = || socket.local.map(Address::Ip);
-        socket.bound.clone().or_else(local)
+        let bound = socket.bound.as_ref().map(|bound| bound.address.clone());
+        bound.or_else(local)
     }
 
     /// Receives, or accepts, from now on.

@@ -100,7 +100,7 @@ struct UringSocket {
     /// moved.
     connect_to: Option<Box<SockAddr>>,
     /// Where it listens.
-    bound: Option<Address>,
+    bound: Option<socket::Bound>,
     /// Where the peer of an accepted connection connected to.
     local: Option<SocketAddr>,
     is_closing: bool,
@@ -298,8 +298,9 @@ impl Backend for UringBackend {
 
     fn local_address(&self, key: SocketKey) -> io::Result<Address> {
         let socket = &self.sockets[key.0 as usize];
+        let bound = socket.bound.as_ref().map(|bound| bound.address.clone());
         let local = || socket.local.map(Address::Ip);
-        (socket.bound.clone().or_else(local)).ok_or_else(socket::not_accepted)
+        bound.or_else(local).ok_or_else(socket::not_accepted)
     }
 
     fn accept(&mut self, key: SocketKey) {

@@ -100,6 +100,7 @@ pub(super) fn server(
     let address = ServerAddress::parse(&given.value)
         .map_err(|reason| given.place.error(reason))?
         .map_path(|path| context.files.path(path));
+    obrpc::check_address(context.protocol, given, &address)?;
     let tls = match (context.protocol, server_mode(source)?) {
         (Protocol::Obrpc, _) => obrpc::server(source, &address, context)?,
         (_, ServerMode::Off) => {

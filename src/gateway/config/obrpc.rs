@@ -1,5 +1,7 @@
 //! Keys that have a meaning with `protocol = "obrpc"` alone.
 
+use std::net::IpAddr;
+
 use super::build::choose;
 use super::document::{Given, Place, Section};
 use super::legs::{self, LegContext};
@@ -113,6 +115,19 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
     })
 }
 
+/// Only calls between OceanBase's nodes are redirected.
+pub(super) fn check_address(
+    protocol: Protocol,
+    given: &Given<String>,
+    address: &ServerAddress,
+) -> Result<()> {
+    if *address == ServerAddress::Original && protocol != Protocol::Obrpc {
+        let text = "address = \"original\" is for protocol = \"obrpc\"";
+        return Err(given.place.error(text));
+    }
+    Ok(())
+}
+
 /// How the server is asked.
 pub(super) fn server(
     source: &LegSource,
@@ -140,10 +155,15 @@ pub(super) fn server(
         let mode = legs::verify_mode(source)?;
         (mode, Some(legs::client_options(source, mode, context)?))
     };
-    let name = legs::server_name(source, mode, address)?;
+    let name = match address {
+        ServerAddress::Original if source.server_name.is_none() => None,
+        _ => Some(legs::server_name(source, mode, address)?),
+    };
+    let some_name = name.clone().unwrap_or(IpAddr::from([127, 0, 0, 1]).into());
     let options = options(source, context);
-    let client = NegotiationClient::new(method, DEFAULT_GID, tls.as_ref(), name, options);
+    let client = NegotiationClient::new(method, DEFAULT_GID, tls.as_ref(), some_name, options);
     Ok(ServerTls::Negotiated {
+        name,
         client: Box::new(client.map_err(|error| legs::options_error(source, &error))?),
         method,
         mode,

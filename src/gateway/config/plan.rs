@@ -166,6 +166,8 @@ pub(crate) enum ServerAddress {
     Fixed(Address),
     /// A name, which is resolved again and again.
     Named(HostPort),
+    /// Where the client meant to connect to: the packet filter has redirected it.
+    Original,
 }
 
 /// A host name with a port.
@@ -197,6 +199,8 @@ pub(crate) enum ServerTls {
     Negotiated {
         /// What connections are made of, but for the thread that each is for.
         client: Box<NegotiationClient>,
+        /// The name the server is known by; `None`: the address that it is connected to.
+        name: Option<ServerName<'static>>,
         /// What is asked for.
         method: Method,
         /// How the server's certificate is judged, where the method has one.
@@ -292,6 +296,9 @@ impl Protocol {
 impl ServerAddress {
     /// Reads `host:port`, `ip:port`, `[ip6]:port` and `unix:/path`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text == ORIGINAL {
+            return Ok(Self::Original);
+        }
         if let Ok(address) = text.parse() {
             return Ok(Self::Fixed(address));
         }
@@ -311,7 +318,7 @@ impl ServerAddress {
     pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
         match self {
             Self::Fixed(Address::Ip(address)) => Some(address.ip().into()),
-            Self::Fixed(Address::Unix(_)) => None,
+            Self::Fixed(Address::Unix(_)) | Self::Original => None,
             Self::Named(name) => ServerName::try_from(name.host.to_string()).ok(),
         }
     }
@@ -320,7 +327,7 @@ impl ServerAddress {
     pub(super) fn map_path(self, absolute: impl FnOnce(PathBuf) -> PathBuf) -> Self {
         match self {
             Self::Fixed(address) => Self::Fixed(map_path(address, absolute)),
-            named @ Self::Named(_) => named,
+            other @ (Self::Named(_) | Self::Original) => other,
         }
     }
 }
@@ -330,6 +337,7 @@ impl fmt::Display for ServerAddress {
         match self {
             Self::Fixed(address) => address.fmt(f),
             Self::Named(name) => name.fmt(f),
+            Self::Original => f.write_str(ORIGINAL),
         }
     }
 }
@@ -339,6 +347,8 @@ impl fmt::Display for HostPort {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
+
+const ORIGINAL: &str = "original";
 
 const DANGER_NONE: &str = "tls = \"danger-none\": the server is not verified, and whoever is on \
     the way can pose as it";

@@ -258,6 +258,7 @@ impl Sessions {
                 session.targets.set_fixed(address.clone());
                 return self.connect(engine, key);
             }
+            ServerAddress::Original => return self.connect_to_original(engine, key, id),
             ServerAddress::Named(name) => name.clone(),
         };
         let now = engine.now().monotonic;

@@ -1,11 +1,45 @@
 //! What is particular to sessions of `protocol = "obrpc"`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::*;
 use crate::conn::NegotiationClient;
 use crate::frame::obrpc::Method;
 use crate::gateway::obrpc::{Follower as CallFollower, Onward};
+
+impl Sessions {
+    /// Goes on to where the client meant to connect to.
+    pub(super) fn connect_to_original(&mut self, engine: &mut Engine, key: usize, id: ConnId) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        let original = engine
+            .local(id)
+            .filter(|original| !listens(session, *original));
+        match original {
+            Some(original) => {
+                session.targets.set_fixed(Address::Ip(original));
+                self.connect(engine, key);
+            }
+            None => {
+                let text = "the client connected to the gateway itself, and was redirected by no \
+                            packet filter: there is nowhere to go on to";
+                self.unreachable(engine, key, &Error::new(ErrorKind::Misuse, text));
+            }
+        }
+    }
+}
+
+/// True where the session's own route listens: to go on there would never end.
+fn listens(session: &Session, address: SocketAddr) -> bool {
+    let listens_at = |listen: &Address| match listen {
+        Address::Ip(ip) => {
+            ip.port() == address.port() && (ip.ip() == address.ip() || ip.ip().is_unspecified())
+        }
+        Address::Unix(_) => false,
+    };
+    session.state.route.listen.iter().any(listens_at)
+}
 
 /// True where OceanBase's rule for 127.0.0.1 is kept and the client is there.
 pub(super) fn is_client_exempt(state: &RouteState, peer: PeerAddress) -> bool {
@@ -27,6 +61,7 @@ pub(super) fn server_connection(
 ) -> Result<Connection> {
     let ServerTls::Negotiated {
         client,
+        name,
         method,
         is_loopback_exempt,
         ..
@@ -40,6 +75,9 @@ pub(super) fn server_connection(
             let mut client = NegotiationClient::clone(client);
             client.gid = gid;
             client.is_exempt = *is_loopback_exempt && is_at_loopback(address);
+            if let (None, Address::Ip(address)) = (name, address) {
+                client.server_name = address.ip().into();
+            }
             let now = engine.now();
             Ok(Connection::negotiated_client(&client, now, engine.pools()))
         }

@@ -47,6 +47,7 @@ impl Bench {
         let listen_options = ListenOptions {
             backlog: 16,
             reuse_port: false,
+            is_redirected: false,
             socket: SocketOptions::default(),
         };
         let listener = engine.listen(&ip(FRONT), &listen_options).unwrap();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::config::ServerAddress;
 use super::counters::Gauges;
 use super::log::escape;
 use super::resolver::{Answer, Names, Resolver};
@@ -230,6 +231,7 @@ impl Worker {
         let options = ListenOptions {
             backlog: BACKLOG,
             reuse_port: matches!(address, Address::Ip(_)),
+            is_redirected: state.route.server.address == ServerAddress::Original,
             socket: socket.clone(),
         };
         let at = bound.get(address).unwrap_or(address);

@@ -262,6 +262,7 @@ pub(super) fn listen_options() -> ListenOptions {
     ListenOptions {
         backlog: 1024,
         reuse_port: false,
+        is_redirected: false,
         socket: SocketOptions::default(),
     }
 }

@@ -333,6 +333,7 @@ pub(super) fn listen_options() -> ListenOptions {
     ListenOptions {
         backlog: 1_024,
         reuse_port: false,
+        is_redirected: false,
         socket: SocketOptions::default(),
     }
 }
