@@ -45,11 +45,16 @@ def serve(args):
     if args.cert:
         both = [ussl.server_context(args.cert, args.key, args.ca, habits) for _ in range(2)]
         contexts = {"ssl_io": both[0], "ssl_no_encrypt": ussl.only_tls_1_2(both[1])}
-    listener = socket.create_server(("127.0.0.1", args.port), backlog=128)
+    listener = listen(args)
     say("ready", listener.getsockname()[1])
     threading.Thread(target=accept_all, args=(listener, methods, contexts, habits, args), daemon=True).start()
     sys.stdin.read()
     return 0
+
+
+def listen(args):
+    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
+    return socket.create_server((args.host, args.port), family=family, backlog=128)
 
 
 def accept_all(listener, methods, contexts, habits, args):
@@ -303,6 +308,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
+    server.add_argument("--host", default="127.0.0.1")
     server.add_argument("--port", type=int, default=0)
     server.add_argument("--methods", default="none,ssl_no_encrypt,ssl_io")
     server.add_argument("--bypass", action="store_true", help="admit anyone, for some requests only")
