@@ -254,12 +254,16 @@ impl Route {
         };
         let is_bypass = |wanted| policy.is_some_and(|policy| policy.bypass == wanted);
         let is_fetched = matches!(*self.server.public_key, KeySource::DangerFetched);
+        let is_unread =
+            self.protocol == Protocol::Mysql && matches!(self.client.tls, ClientTls::Passthrough);
+        let is_posed_as = is_unread && self.server.proxy_header.is_some();
         [
             (is_mode(VerifyMode::DangerNone), DANGER_NONE),
             (is_mode(VerifyMode::DangerPreferred), DANGER_PREFERRED),
             (is_fetched, DANGER_FETCHED),
             (is_bypass(Bypass::TableApi), DANGER_BYPASS_TABLE_API),
             (is_bypass(Bypass::Everybody), DANGER_BYPASS_EVERYBODY),
+            (is_posed_as, DANGER_POSED_AS),
         ]
         .into_iter()
         .filter_map(|(is_so, words)| is_so.then_some(words))
@@ -364,6 +368,9 @@ const DANGER_BYPASS_EVERYBODY: &str = "danger_bypass = \"everybody\": whoever li
 
 const DANGER_FETCHED: &str = "danger_fetch_server_public_key: passwords are encrypted to the key \
     of whoever answers";
+
+const DANGER_POSED_AS: &str = "proxy_protocol with tls = \"passthrough\": MariaDB believes a PROXY \
+    header of the client too, so that clients can pose as any address";
 
 pub(super) fn map_path(address: Address, absolute: impl FnOnce(PathBuf) -> PathBuf) -> Address {
     match address {

@@ -29,7 +29,12 @@ fn nothing_is_announced_by_default() {
 #[test]
 fn headers_are_taken_and_sent_on_every_kind_of_route() {
     let client = "proxy_protocol_from = [\"10.0.0.0/8\", \"unix\"]";
-    for (protocol, tls) in [("tcp", "off"), ("mysql", "off"), ("tcp", "passthrough")] {
+    for (protocol, tls) in [
+        ("tcp", "off"),
+        ("mysql", "off"),
+        ("tcp", "passthrough"),
+        ("mysql", "passthrough"),
+    ] {
         let client = format!("tls = \"{tls}\"\n{client}");
         let plan = plan_of(&text(protocol, &client, "proxy_protocol = \"v2\""));
         let route = &plan.routes[0];
@@ -37,6 +42,8 @@ fn headers_are_taken_and_sent_on_every_kind_of_route() {
         assert_eq!(route.client.proxy_protocol_from, expected);
         let header = ProxyHeader { has_subject: false };
         assert_eq!(route.server.proxy_header, Some(header));
+        let is_dangerous = route.dangers().any(|it| it.contains("pose as any address"));
+        assert_eq!(is_dangerous, (protocol, tls) == ("mysql", "passthrough"));
     }
 }
 
