@@ -7,6 +7,7 @@ pub(crate) mod config;
 mod counters;
 pub(crate) mod log;
 pub(crate) mod machine;
+mod metrics;
 mod mysql;
 mod report;
 mod resolver;

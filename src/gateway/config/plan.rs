@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,17 @@ pub(crate) struct Settings {
     pub(crate) half_open_max_per_address: usize,
     /// How long sessions may go on after the first SIGTERM; `None`: until they end.
     pub(crate) drain_timeout: Option<Duration>,
+    /// Where metrics and the status page are served, if anywhere.
+    pub(crate) metrics: Option<MetricsSettings>,
+}
+
+/// Where metrics and the status page are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetricsSettings {
+    /// On loopback, unless it was exposed on purpose.
+    pub(crate) address: SocketAddr,
+    /// Names by which it may be asked for, beside `localhost` and IP addresses.
+    pub(crate) names: Vec<String>,
 }
 
 /// Where connections come from, where they go to, and what happens between.

@@ -59,6 +59,7 @@ fn defaults_are_the_documented_ones() {
             connections_max: 0,
             half_open_max_per_address: 1_000,
             drain_timeout: Some(Duration::from_secs(30)),
+            metrics: None,
         }
     );
     let route = &plan.routes[0];

@@ -49,6 +49,11 @@ impl Follower {
         self.has_missed_login && self.login.is_translating()
     }
 
+    /// As whom the client has logged in.
+    pub(in crate::gateway) fn user(&self) -> &[u8] {
+        self.login.user()
+    }
+
     /// The login as another user.
     pub(in crate::gateway) fn into_login(self) -> Login {
         self.login.again()

@@ -1,5 +1,7 @@
 mod drain;
+mod live;
 mod login;
+mod measure;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use super::session::{Leg, Phase, Session, Side, Targets, from_user_data, to_user
 use crate::conn::Connection;
 use crate::engine::{Address, ConnId, Engine, Event, PeerAddress, RelayState, Stage};
 use crate::error::{Error, ErrorKind, Result};
+pub(super) use live::{Live, LiveSession};
 
 /// The sessions of one worker.
 ///
@@ -94,12 +97,14 @@ impl Sessions {
             phase: Phase::Handshake,
             client: Leg {
                 id: Some(id),
+                since: engine.now().monotonic,
                 is_ended: false,
             },
             server: Leg::default(),
             targets: Targets::default(),
             login,
             follower: None,
+            moved: [0; 2],
             last_error: None,
             half_open,
             _slots: slots,
@@ -124,11 +129,14 @@ impl Sessions {
             return;
         };
         match event {
-            Event::Connected { .. } => match side {
-                _ if self.is_logging_in(key) => self.login_secured(engine, key, side),
-                Side::Client => self.client_ready(engine, key, id),
-                Side::Server => self.server_ready(engine, key),
-            },
+            Event::Connected { .. } => {
+                self.measure(engine, key, side);
+                match side {
+                    _ if self.is_logging_in(key) => self.login_secured(engine, key, side),
+                    Side::Client => self.client_ready(engine, key, id),
+                    Side::Server => self.server_ready(engine, key),
+                }
+            }
             Event::Readable { .. } | Event::Writable { .. } if self.is_logging_in(key) => {
                 self.login(engine, key);
             }
@@ -275,6 +283,7 @@ impl Sessions {
             match connected {
                 Ok(id) => {
                     session.server.id = Some(id);
+                    session.server.since = engine.now().monotonic;
                     return;
                 }
                 Err(error) => session.last_error = Some(error),
@@ -365,6 +374,7 @@ impl Sessions {
             Side::Server => &shard.to_client_bytes,
         };
         bytes.fetch_add(relayed.bytes as u64, Relaxed);
+        session.moved[from as usize] += relayed.bytes as u64;
         if (session.follower.as_ref()).is_some_and(|it| it.has_missed_login()) {
             return self.end_missed_login(engine, key);
         }
@@ -464,6 +474,10 @@ impl Sessions {
             return;
         };
         session.leg(side).id = None;
+        if stage == Stage::Handshake && error.is_some() {
+            let shard = session.state.counters.shard(self.worker);
+            shard.handshakes(side).failed();
+        }
         let was_connecting = session.phase == Phase::Connecting && side == Side::Server;
         if was_connecting && stage == Stage::Connect {
             session.last_error = error;
