@@ -458,3 +458,15 @@ const SUBJECT_LEN_MAX: usize = 256;
 
 /// Time before the expiry of a certificate from which on it stands out, as in the log.
 const WARNING_S: u64 = 30 * 86_400;
+
+#[cfg(test)]
+impl Look {
+    /// Of one worker that has these sessions.
+    pub(super) fn of(live: Live) -> Self {
+        Self {
+            live: vec![Some(live)],
+            busy: vec![None],
+            utilisation: vec![None],
+        }
+    }
+}
