@@ -107,7 +107,7 @@ fn a_key_like_no_other_gets_the_list() {
         error_of("\n[gateway]\nzzz = 1\nyyy = 2\n"),
         "gateway.toml:3: unknown key \"zzz\" in [gateway]; \
          known keys: workers, backend, records, max_connections, half_open_max_per_address, \
-         drain_timeout_s"
+         drain_timeout_s, metrics, metrics_names, danger_expose_metrics"
     );
 }
 

@@ -7,8 +7,8 @@ use x509_parser::time::ASN1Time;
 
 use crate::gateway::log::is_active;
 
-/// Text for HTML, between tags and in quoted attributes, whoever wrote it: what would be markup is
-/// none, and what would not be seen is written out, as in Rust's strings.
+/// Text for HTML, between tags, whoever wrote it: what would be markup is none, and what would not
+/// be seen is written out and stands apart.
 pub(super) struct Text<'t>(pub(super) &'t str);
 
 /// The same for bytes that need not be text.
@@ -22,9 +22,8 @@ impl fmt::Display for Text<'_> {
             '>' => f.write_str("&gt;"),
             '"' => f.write_str("&quot;"),
             '\'' => f.write_str("&#39;"),
-            '\\' => f.write_str("\\\\"),
-            c if c.is_control() => write!(f, "{}", c.escape_default()),
-            c if is_active(c) || is_unseen(c) => write!(f, "{}", c.escape_unicode()),
+            c if c.is_control() => write!(f, "<i>{}</i>", c.escape_default()),
+            c if is_active(c) || is_unseen(c) => write!(f, "<i>{}</i>", c.escape_unicode()),
             c => f.write_char(c),
         })
     }
@@ -34,7 +33,7 @@ impl fmt::Display for Bytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.utf8_chunks().try_for_each(|chunk| {
             Text(chunk.valid()).fmt(f)?;
-            (chunk.invalid().iter()).try_for_each(|byte| write!(f, "\\x{byte:02x}"))
+            (chunk.invalid().iter()).try_for_each(|byte| write!(f, "<i>\\x{byte:02x}</i>"))
         })
     }
 }
@@ -112,12 +111,23 @@ mod tests {
 
     #[test]
     fn what_would_not_be_seen_is_written_out() {
-        let hidden = "a\n\t\0\u{7f}\u{9b}\u{202e}\u{200b}\u{2028}\u{feff}é \\n";
-        assert_eq!(
-            Text(hidden).to_string(),
-            "a\\n\\t\\u{0}\\u{7f}\\u{9b}\\u{202e}\\u{200b}\\u{2028}\\u{feff}é \\\\n"
-        );
-        assert_eq!(Bytes(b"a\xff<\xc3\xa9\xc3").to_string(), "a\\xff&lt;é\\xc3");
+        for (c, seen) in [
+            ('\n', r"\n"),
+            ('\t', r"\t"),
+            ('\0', r"\u{0}"),
+            ('\u{7f}', r"\u{7f}"),
+            ('\u{9b}', r"\u{9b}"),
+            ('\u{202e}', r"\u{202e}"),
+            ('\u{200b}', r"\u{200b}"),
+            ('\u{2028}', r"\u{2028}"),
+            ('\u{feff}', r"\u{feff}"),
+        ] {
+            let text = format!("a{c}b");
+            assert_eq!(Text(&text).to_string(), format!("a<i>{seen}</i>b"));
+        }
+        assert_eq!(Text("é \\n").to_string(), "é \\n");
+        let text = Bytes(b"a\xff<\xc3\xa9\xc3").to_string();
+        assert_eq!(text, r"a<i>\xff</i>&lt;é<i>\xc3</i>");
     }
 
     #[test]
