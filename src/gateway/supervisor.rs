@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
-use super::config::{self, Plan};
+use super::config::{self, MetricsSettings, Plan};
 use super::counters::Gauges;
 use super::log::{Log, escape};
 use super::machine;
@@ -504,6 +504,10 @@ fn warn_of_expiry(plan: &Plan) {
 }
 
 fn warn_of_dangers(plan: &Plan) {
+    let metrics = plan.settings.metrics.as_ref();
+    if let Some(danger) = metrics.and_then(MetricsSettings::danger) {
+        tracing::warn!(danger, "danger");
+    }
     for route in &plan.routes {
         for danger in route.dangers() {
             tracing::warn!(route = &*route.name, danger, "danger");

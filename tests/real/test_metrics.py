@@ -7,6 +7,7 @@ import ssl
 from harness import clients, databases, pki
 from harness.case import ONCE, Case, free_port, tcp_route
 from harness.chromium import Chromium
+from harness.gateway import BINARY
 from harness.metrics import Metrics
 from harness.mysql_case import (
     PLAIN,
@@ -20,7 +21,7 @@ from harness.mysql_case import (
     route,
     server_side,
 )
-from harness.process import until
+from harness.process import run, until
 from harness.servers import Listener, echo
 from peers.mysql import Client
 
@@ -201,6 +202,28 @@ class Health(Counted):
         self.assertEqual(old.wait(), 0)
         new.wait_event(message="metrics")
         self.assertEqual(metrics.get("/healthz"), (200, "serving\n"))
+
+
+class Exposed(Counted):
+    variants = ONCE
+
+    def test_beyond_loopback(self):
+        """By its address and by the names that it was given; the log and `check` say what that means."""
+        address = f"0.0.0.0:{free_port()}"
+        settings = {"metrics_names": ["gateway.example"], "danger_expose_metrics": True}
+        gateway = self.gateway(tcp_route(Listener(self, echo).address), metrics=address, **settings)
+        gateway.claimed(message="danger")
+        metrics = Metrics(address)
+        for host, code in (("10.0.0.1:9464", 200), ("gateway.example", 200), ("other.example", 421)):
+            self.assertEqual(metrics.get("/healthz", Host=host)[0], code, host)
+        checked = run(BINARY, "check", "--config", gateway.config)
+        self.assertIn(f"metrics and status page on {address}\n  DANGER: danger_expose_metrics", checked.stdout)
+
+        gateway.settings["danger_expose_metrics"] = False
+        gateway.write_config()
+        checked = run(BINARY, "check", "--config", gateway.config)
+        self.assertEqual(checked.returncode, 2)
+        self.assertIn("is not on loopback", checked.stderr)
 
 
 class Hostile(Counted):

@@ -200,6 +200,13 @@ pub(crate) enum VerifyMode {
     DangerPreferred,
 }
 
+impl MetricsSettings {
+    /// What of it lowers security, in words.
+    pub(crate) fn danger(&self) -> Option<&'static str> {
+        (!self.address.ip().is_loopback()).then_some(DANGER_EXPOSED)
+    }
+}
+
 impl Route {
     /// True where a client without TLS may have to encrypt its password to the gateway: the server
     /// takes it in clear.
@@ -302,6 +309,9 @@ impl fmt::Display for HostPort {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
+
+const DANGER_EXPOSED: &str = "danger_expose_metrics: whoever reaches the address of metrics sees \
+    users, addresses and certificates";
 
 const DANGER_NONE: &str = "tls = \"danger-none\": the server is not verified, and whoever is on \
     the way can pose as it";

@@ -318,10 +318,13 @@ impl Page {
         self.push(format_args!("</tr></thead>\n<tbody>\n"));
     }
 
-    /// A cell; on a narrow screen its column's name stands before it.
+    /// A cell; on a narrow screen its column's name stands before it, or nothing where it has
+    /// nothing to say.
     fn cell(&mut self, column: &str, html: impl Display) {
+        let html = html.to_string();
+        let class = if html == NOTHING { "none" } else { "text" };
         self.push(format_args!(
-            "<td data-label=\"{column}\"><div>{html}</div></td>"
+            "<td class=\"{class}\" data-label=\"{column}\"><div>{html}</div></td>"
         ));
     }
 

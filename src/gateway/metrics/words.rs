@@ -75,7 +75,7 @@ pub(super) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut words = String::new();
     for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             words.push(',');
         }
         words.push(digit);
