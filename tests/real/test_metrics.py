@@ -131,6 +131,20 @@ class Figures(Counted):
         self.assertEqual(found.sum("sealwire_connect_duration_seconds_count", route="down"), 0)
 
 
+class Live(Counted):
+    variants = ONCE
+
+    def test_the_account_is_the_one_of_now(self):
+        metrics = self.open(route("orders", client_side("preferred"), server_side(databases.mariadb(), "off")))
+        with enter(self.proxy.port, "native") as session:
+            until(lambda: "<div>native</div>" in metrics.get("/")[1], "the account is shown")
+            session.change_user("u_none", databases.PASSWORD)
+            until(lambda: "<div>u_none</div>" in metrics.get("/")[1], "the other account is shown")
+            self.assertNotIn("native", metrics.get("/")[1])
+            session.quit()
+        until(lambda: "There are none." in metrics.get("/")[1], "the connection is gone")
+
+
 class Reload(Counted):
     variants = ONCE
 
@@ -322,6 +336,9 @@ class Page(Counted):
         self.assertEqual(browser.evaluate("document.querySelectorAll('td i').length"), 2)
         self.assertEqual(row[3], "1.3TLS_AES_256_GCM_SHA384")
         self.assertEqual(sorted(row[3][:3] for row in rows), ["1.2", "1.3", "–"])
+        self.assertEqual([row[5] for row in rows], ["orders"] * 3)
+        for row in rows:
+            self.assertRegex(row[7], f"^↑ {QUERY_LEN} B↓ \\d+ B$")
 
     def test_it_fits_a_phone_and_a_desk(self):
         browser = self.open_page()
