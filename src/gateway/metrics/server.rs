@@ -225,7 +225,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For the client to end its side when all is said.
-const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Between two attempts to accept where there is no descriptor.
 const ACCEPT_INTERVAL: Duration = Duration::from_secs(1);
