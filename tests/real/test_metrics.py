@@ -226,7 +226,7 @@ class Exposed(Counted):
         address = f"0.0.0.0:{free_port()}"
         settings = {"metrics_names": ["gateway.example"], "danger_expose_metrics": True}
         gateway = self.gateway(tcp_route(Listener(self, echo).address), metrics=address, **settings)
-        gateway.claimed(message="danger")
+        gateway.claimed(message="danger", level="WARN")
         metrics = Metrics(address)
         for host, code in (("10.0.0.1:9464", 200), ("gateway.example", 200), ("other.example", 421)):
             self.assertEqual(metrics.get("/healthz", Host=host)[0], code, host)
@@ -300,7 +300,7 @@ class Page(Counted):
         side = client_side("preferred", ca=pki.authority().cert, client_cert="optional")
         metrics = self.open(
             route("orders", side, server_side(database, "verify-full")),
-            tcp_route(Listener(self, echo).address, name="a-name-without-a-break-" * 4),
+            tcp_route(Listener(self, echo).address, name="anamewithoutabreak" * 5),
         )
         script = pki.client(SCRIPT.replace("/", "\\/"))
         (user,) = database.accounts.values()
