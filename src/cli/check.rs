@@ -35,6 +35,12 @@ impl Check {
 }
 
 fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
+    if let Some(metrics) = &plan.settings.metrics {
+        writeln!(out, "metrics and status page on {}", metrics.address)?;
+        if let Some(danger) = metrics.danger() {
+            writeln!(out, "  DANGER: {danger}")?;
+        }
+    }
     for route in &plan.routes {
         writeln!(out, "route {:?} ({})", route.name, route.protocol.name())?;
         for address in &route.listen {

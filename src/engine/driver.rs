@@ -404,6 +404,12 @@ impl Engine {
         self.slot(id)?.beginning()
     }
 
+    /// When the connection's socket was connected; the time of its making before.
+    pub fn opened_at(&self, id: ConnId) -> Monotonic {
+        self.slot(id)
+            .map_or(Monotonic::default(), |slot| slot.opened_at)
+    }
+
     /// When bytes last arrived or were last taken by the kernel; the time of the connection's
     /// making before.
     pub fn last_activity(&self, id: ConnId) -> Monotonic {

@@ -49,6 +49,14 @@ impl Follower {
         }
     }
 
+    /// As whom the client has logged in, where its protocol has logins.
+    pub(super) fn user(&self) -> Option<&[u8]> {
+        match self {
+            Self::Mysql(follower) => Some(follower.user()),
+            Self::Obrpc(_) => None,
+        }
+    }
+
     /// What `to` is told at a safe moment where the gateway ends the session.
     pub(super) fn farewell(&self, to: Side) -> Vec<u8> {
         match self {

@@ -76,7 +76,7 @@ pub(crate) fn escape(value: impl fmt::Display) -> String {
 }
 
 /// DEL, C1 control characters, line separators, and marks that change the direction of text.
-fn is_active(c: char) -> bool {
+pub(crate) fn is_active(c: char) -> bool {
     matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

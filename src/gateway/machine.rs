@@ -1,8 +1,10 @@
 //! What this machine offers to a gateway.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{Pid, gettid};
 
 /// The AES instructions of this CPU, best first: `vaes512`, `vaes`, `aesni`, `armv8` or `none`.
 pub(crate) fn aes_kind() -> &'static str {
@@ -31,6 +33,24 @@ pub(crate) fn wall_s() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+/// One of this process's threads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadId(Pid);
+
+/// The thread that calls.
+pub(crate) fn this_thread() -> ThreadId {
+    ThreadId(gettid())
+}
+
+/// How long a thread of this process has been on a processor; `None` where it has ended, or the
+/// kernel does not count that (CONFIG_SCHED_INFO).
+pub(crate) fn thread_busy(ThreadId(thread): ThreadId) -> Option<Duration> {
+    let path = format!("/proc/self/task/{thread}/schedstat");
+    let text = fs::read_to_string(path).ok()?;
+    let busy_ns = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(busy_ns))
 }
 
 /// Raises the limit of open descriptors to what this process may have, and says how many that are.
@@ -65,7 +85,21 @@ const RESERVED_PER_WORKER: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+
+    #[test]
+    fn a_thread_that_works_is_busy_for_as_long() {
+        let busy = || thread_busy(this_thread()).unwrap();
+        let before = busy();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while busy() < before + Duration::from_millis(5) {
+            assert!(Instant::now() < patience);
+        }
+        let ended = std::thread::spawn(this_thread).join().unwrap();
+        assert_eq!(thread_busy(ended), None);
+    }
 
     #[test]
     fn connections_leave_descriptors_for_the_rest() {

@@ -8,6 +8,7 @@ mod counters;
 mod follower;
 pub(crate) mod log;
 pub(crate) mod machine;
+mod metrics;
 mod mysql;
 mod obrpc;
 mod report;

@@ -8,6 +8,7 @@ use super::service::RouteState;
 use super::sessions::Announcement;
 use crate::engine::{Address, ConnId, Engine, PeerAddress};
 use crate::error::Error;
+use crate::time::Monotonic;
 
 /// One connection of a client with the one to its server.
 pub(super) struct Session {
@@ -26,6 +27,8 @@ pub(super) struct Session {
     pub(super) login: Option<Box<LoginRun>>,
     /// While it relays, where its protocol can be followed.
     pub(super) follower: Option<Follower>,
+    /// Plaintext bytes that came from the client and from the server.
+    pub(super) moved: [u64; 2],
     /// How the last address that was tried failed.
     pub(super) last_error: Option<Error>,
     /// Until it relays, the part of its address of the bound on those that do not.
@@ -66,6 +69,8 @@ pub(super) enum Phase {
 pub(super) struct Leg {
     /// Its connection; `None` before it is made and after it is closed.
     pub(super) id: Option<ConnId>,
+    /// When what it is at began: the connection, or its TLS.
+    pub(super) since: Monotonic,
     /// Its peer has ended its side of the stream.
     pub(super) is_ended: bool,
 }

@@ -7,10 +7,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
-use super::config::{self, Plan};
+use super::config::{self, MetricsSettings, Plan};
 use super::counters::Gauges;
 use super::log::{Log, escape};
 use super::machine;
+use super::metrics::{self, Info, Reloads, Shown, Status, WorkerPort};
 use super::resolver::{Resolver, system_lookup};
 use super::service::Service;
 use super::watch::Watch;
@@ -33,6 +34,7 @@ pub(crate) fn run(
     watch_signals(notices.clone())?;
     let mut gateway = Supervisor::start(plan, &notices, &inbox)?;
     gateway.announce();
+    gateway.start_metrics()?;
     let outcome = gateway.serve(load, &inbox, &mut log);
     gateway.report();
     log.report_dropped();
@@ -50,6 +52,7 @@ enum Notice {
 struct Started {
     worker: usize,
     mailbox: Mailbox,
+    thread: machine::ThreadId,
     backend: String,
     fallback_reason: Option<String>,
 }
@@ -57,6 +60,7 @@ struct Started {
 /// The main thread's part: it owns the workers and changes what they serve.
 struct Supervisor {
     mailboxes: Vec<Mailbox>,
+    threads: Vec<machine::ThreadId>,
     backend: String,
     fallback_reason: Option<String>,
     descriptors: usize,
@@ -66,18 +70,13 @@ struct Supervisor {
     /// When certificates are next looked at for their expiry.
     next_expiry_check: Instant,
     reloads: Reloads,
+    /// Where metrics are served.
+    status: Option<Arc<Status>>,
     bound: Bound,
     gauges: Gauges,
     running: usize,
     drain: Drain,
     counters: Counters,
-}
-
-/// How many reloads there were, whatever brought them about.
-#[derive(Default)]
-struct Reloads {
-    good: u64,
-    failed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,13 +95,15 @@ impl Supervisor {
         };
         let mut gateway = Self {
             mailboxes: Vec::with_capacity(workers),
+            threads: Vec::with_capacity(workers),
             backend: String::new(),
             fallback_reason: None,
             descriptors: machine::raise_descriptor_limit(),
             service: None,
             watch: Watch::new(&[], Instant::now()),
             next_expiry_check: Instant::now(),
-            reloads: Reloads::default(),
+            reloads: Reloads::started(),
+            status: None,
             bound: Bound::new(),
             gauges: Gauges::default(),
             running: workers,
@@ -149,6 +150,7 @@ impl Supervisor {
         started.sort_by_key(|started| started.worker);
         for worker in started {
             self.mailboxes.push(worker.mailbox);
+            self.threads.push(worker.thread);
             self.backend = worker.backend;
             self.fallback_reason = worker.fallback_reason;
         }
@@ -250,8 +252,45 @@ impl Supervisor {
                 self.check_expiry();
             }
             self.end_overdue_drain();
+            self.show();
         }
         Ok(())
+    }
+
+    fn start_metrics(&mut self) -> Result<()> {
+        let Some(service) = &self.service else {
+            return Ok(());
+        };
+        let Some(settings) = &service.plan.settings.metrics else {
+            return Ok(());
+        };
+        let info = Info {
+            backend: self.backend.clone(),
+            fallback_reason: self.fallback_reason.clone(),
+            started_s: machine::wall_s(),
+        };
+        let ports = self.mailboxes.iter().cloned().zip(&self.threads);
+        let ports = ports.map(|(mailbox, &thread)| WorkerPort { mailbox, thread });
+        let (gauges, shown) = (self.gauges.clone(), self.shown(service.clone()));
+        let status = Arc::new(Status::new(info, gauges, ports.collect(), shown));
+        metrics::start(settings, status.clone())?;
+        self.status = Some(status);
+        Ok(())
+    }
+
+    /// Has the present state shown to whoever asks.
+    fn show(&self) {
+        if let (Some(status), Some(service)) = (&self.status, &self.service) {
+            status.show(self.shown(service.clone()));
+        }
+    }
+
+    fn shown(&self, service: Arc<Service>) -> Shown {
+        Shown {
+            service,
+            reloads: self.reloads.clone(),
+            is_draining: self.drain != Drain::Not,
+        }
     }
 
     fn wait_max(&self) -> Duration {
@@ -282,11 +321,11 @@ impl Supervisor {
                 if let (Some(before), Some(after)) = (before, &self.service) {
                     warn_of_restart(&before.plan, &after.plan);
                 }
-                self.reloads.good += 1;
+                self.reloads.note(trigger, None);
                 tracing::info!(trigger, "reloaded");
             }
             Err(error) => {
-                self.reloads.failed += 1;
+                self.reloads.note(trigger, Some(error.to_string()));
                 let class = error.kind().class();
                 let count = self.reloads.failed;
                 tracing::error!(%class, trigger, reason = escape(&error), count, "reload failed");
@@ -370,7 +409,7 @@ impl Supervisor {
             enters_per_record,
             "engine totals"
         );
-        let Reloads { good, failed } = self.reloads;
+        let Reloads { good, failed, .. } = self.reloads;
         tracing::info!(good, failed, "reload totals");
         tracing::info!("stopped");
     }
@@ -405,6 +444,7 @@ fn work(
         let started = Notice::Started(Started {
             worker: index,
             mailbox,
+            thread: machine::this_thread(),
             backend,
             fallback_reason,
         });
@@ -464,6 +504,10 @@ fn warn_of_expiry(plan: &Plan) {
 }
 
 fn warn_of_dangers(plan: &Plan) {
+    let metrics = plan.settings.metrics.as_ref();
+    if let Some(danger) = metrics.and_then(MetricsSettings::danger) {
+        tracing::warn!(danger, "danger");
+    }
     for route in &plan.routes {
         for danger in route.dangers() {
             tracing::warn!(route = &*route.name, danger, "danger");
@@ -474,6 +518,9 @@ fn warn_of_dangers(plan: &Plan) {
 fn warn_of_restart(before: &Plan, after: &Plan) {
     if before.settings.workers != after.settings.workers {
         tracing::warn!(key = "workers", "takes effect at the next start");
+    }
+    if before.settings.metrics != after.settings.metrics {
+        tracing::warn!(key = "metrics", "takes effect at the next start");
     }
     if before.settings.backend != after.settings.backend {
         tracing::warn!(key = "backend", "takes effect at the next start");

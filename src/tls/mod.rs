@@ -14,7 +14,7 @@ mod resume;
 mod revocation;
 mod roots;
 pub(crate) mod session;
-mod suites;
+pub(crate) mod suites;
 mod verify;
 
 pub use certificate::{AltName, Certificate, Fingerprint};

@@ -30,6 +30,17 @@ pub(super) fn group_name(group: NamedGroup) -> &'static str {
     group.as_str().unwrap_or("")
 }
 
+/// Every suite that is spoken: its IANA name and the version that it belongs to.
+pub(crate) fn spoken() -> impl Iterator<Item = (&'static str, Version)> {
+    SUITES.iter().map(|entry| {
+        let version = match entry.supported.tls13() {
+            Some(_) => Version::Tls13,
+            None => Version::Tls12,
+        };
+        (entry.iana, version)
+    })
+}
+
 /// The suites of these names in their order; all suites where there are none. At least one of them
 /// must be of a version that is spoken.
 pub(super) fn select(names: &[String], min_version: Version) -> Result<Vec<SupportedCipherSuite>> {
@@ -89,7 +100,10 @@ fn has_aes() -> bool {
 pub(super) const SPOKEN: &str =
     "ECDHE with AES-GCM or ChaCha20-Poly1305 alone, neither RSA key exchange nor CBC";
 
-const SUITES: [Suite; 9] = [
+/// How many suites there are.
+pub(crate) const SUITES_LEN: usize = 9;
+
+const SUITES: [Suite; SUITES_LEN] = [
     Suite {
         iana: "TLS_AES_128_GCM_SHA256",
         openssl: "TLS_AES_128_GCM_SHA256",

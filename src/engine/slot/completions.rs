@@ -17,6 +17,7 @@ impl Slot {
         match result {
             Ok(()) => {
                 self.deadline = None;
+                self.opened_at = io.now.monotonic;
                 self.stage = Stage::Handshake;
                 if let Some(conn) = self.conn.take() {
                     self.open(conn, io);

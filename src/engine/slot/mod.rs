@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub(super) id: ConnId,
     pub(super) peer: PeerAddress,
     pub(super) user_data: u64,
+    /// When the socket was connected; that of its making before.
+    pub(super) opened_at: Monotonic,
     pub(super) last_activity: Monotonic,
     /// Invariant: true exactly while the engine's dirty list holds this slot.
     pub(super) is_dirty: bool,
@@ -105,6 +107,7 @@ impl Slot {
             id,
             peer,
             user_data: 0,
+            opened_at: now,
             last_activity: now,
             is_dirty: false,
             key,

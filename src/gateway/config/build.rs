@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::document::{Given, Place, nearest};
 use super::files::Files;
 use super::legs::{self, LegContext};
+use super::metrics;
 use super::mysql;
 use super::obrpc;
 use super::plan::{Plan, Protocol, Route, Settings, map_path};
@@ -89,6 +90,7 @@ fn settings(source: &GatewaySource) -> Result<Settings> {
         half_open_max_per_address: (source.half_open_max_per_address.as_ref())
             .map_or(HALF_OPEN_MAX_PER_ADDRESS, |given| size(Some(given))),
         drain_timeout: seconds(source.drain_timeout_s.as_ref(), DRAIN_TIMEOUT_S),
+        metrics: metrics::settings(source)?,
     })
 }
 

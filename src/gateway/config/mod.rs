@@ -4,6 +4,7 @@ mod build;
 mod document;
 mod files;
 mod legs;
+mod metrics;
 mod mysql;
 mod networks;
 mod obrpc;
@@ -22,7 +23,8 @@ pub(crate) use files::Stamp;
 #[cfg(test)]
 pub(crate) use networks::Networks;
 pub(crate) use plan::{
-    ClientCert, ClientTls, HostPort, Plan, Protocol, Route, ServerAddress, ServerTls, VerifyMode,
+    ClientCert, ClientTls, HostPort, MetricsSettings, Plan, Protocol, Route, ServerAddress,
+    ServerTls, VerifyMode,
 };
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};

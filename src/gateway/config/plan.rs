@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,17 @@ pub(crate) struct Settings {
     pub(crate) half_open_max_per_address: usize,
     /// How long sessions may go on after the first SIGTERM; `None`: until they end.
     pub(crate) drain_timeout: Option<Duration>,
+    /// Where metrics and the status page are served, if anywhere.
+    pub(crate) metrics: Option<MetricsSettings>,
+}
+
+/// Where metrics and the status page are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MetricsSettings {
+    /// On loopback, unless it was exposed on purpose.
+    pub(crate) address: SocketAddr,
+    /// Names by which it may be asked for, beside `localhost` and IP addresses.
+    pub(crate) names: Vec<String>,
 }
 
 /// Where connections come from, where they go to, and what happens between.
@@ -227,6 +239,13 @@ pub(crate) enum VerifyMode {
     DangerPreferred,
 }
 
+impl MetricsSettings {
+    /// What of it lowers security, in words.
+    pub(crate) fn danger(&self) -> Option<&'static str> {
+        (!self.address.ip().is_loopback()).then_some(DANGER_EXPOSED)
+    }
+}
+
 impl Route {
     /// True where a client without TLS may have to encrypt its password to the gateway: the server
     /// takes it in clear.
@@ -353,6 +372,9 @@ impl fmt::Display for HostPort {
 }
 
 const ORIGINAL: &str = "original";
+
+const DANGER_EXPOSED: &str = "danger_expose_metrics: whoever reaches the address of metrics sees \
+    users, addresses and certificates";
 
 const DANGER_NONE: &str = "tls = \"danger-none\": the server is not verified, and whoever is on \
     the way can pose as it";

@@ -23,6 +23,9 @@ pub(crate) struct GatewaySource {
     pub(crate) max_connections: Option<Given<u64>>,
     pub(crate) half_open_max_per_address: Option<Given<u64>>,
     pub(crate) drain_timeout_s: Option<Given<u64>>,
+    pub(crate) metrics: Option<Given<String>>,
+    pub(crate) metrics_names: Vec<Given<String>>,
+    pub(crate) danger_expose_metrics: Option<Given<bool>>,
 }
 
 /// One `[[route]]`.
@@ -104,6 +107,9 @@ impl GatewaySource {
             max_connections: section.number("max_connections", CONNECTIONS)?,
             half_open_max_per_address: section.number("half_open_max_per_address", CONNECTIONS)?,
             drain_timeout_s: section.number("drain_timeout_s", DAY_S)?,
+            metrics: section.text("metrics")?,
+            metrics_names: section.texts("metrics_names")?,
+            danger_expose_metrics: section.boolean("danger_expose_metrics")?,
         })
     }
 }
@@ -276,6 +282,9 @@ const GATEWAY_KEYS: &[&str] = &[
     "max_connections",
     "half_open_max_per_address",
     "drain_timeout_s",
+    "metrics",
+    "metrics_names",
+    "danger_expose_metrics",
 ];
 
 const ROUTE_KEYS: &[&str] = &[

@@ -52,6 +52,11 @@ impl Follower {
             .then(|| Error::new(ErrorKind::Misuse, text))
     }
 
+    /// As whom the client has logged in.
+    pub(in crate::gateway) fn user(&self) -> &[u8] {
+        self.login.user()
+    }
+
     /// The login as another user.
     pub(in crate::gateway) fn into_login(self) -> Login {
         self.login.again()

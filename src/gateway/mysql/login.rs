@@ -61,6 +61,8 @@ pub(in crate::gateway) struct Login {
     /// What the server began with.
     opening: Vec<u8>,
     server_version: String,
+    /// As whom the client logs in, cut at [`USER_LEN_MAX`].
+    user: Box<[u8]>,
     /// What both ends can, once the client has said it.
     capabilities: Capabilities,
     kind: ServerKind,
@@ -140,6 +142,7 @@ impl Login {
             is_server_tls: false,
             opening: Vec::new(),
             server_version: String::new(),
+            user: Box::default(),
             capabilities: Capabilities::default(),
             kind: ServerKind::MySql,
             passage,
@@ -218,6 +221,11 @@ impl Login {
     /// What the server says it is, once it has greeted.
     pub(in crate::gateway) fn server_version(&self) -> &str {
         &self.server_version
+    }
+
+    /// As whom the client logs in, as it wrote it; empty before it has.
+    pub(in crate::gateway) fn user(&self) -> &[u8] {
+        &self.user
     }
 
     /// Ends the login with an error packet for the client.
@@ -353,6 +361,7 @@ impl Login {
         }
         self.capabilities =
             Capabilities::from_bits(self.capabilities.bits() & response.capabilities.bits());
+        self.user = user_of(response.user);
         self.framing = Framing::agreed(self.kind, self.capabilities, response.attributes);
         let (plugin, response) = (plugin_of(response.plugin), secret(response.auth_response));
         self.enter(payload, plugin, &response)
@@ -364,6 +373,7 @@ impl Login {
         if !self.policy.is_proxy_trusted {
             check_attributes(command.attributes)?;
         }
+        self.user = user_of(command.user);
         let (plugin, response) = (plugin_of(command.plugin), secret(command.auth_response));
         self.enter(payload, plugin, &response)
     }
@@ -522,6 +532,10 @@ fn plugin_of(name: Option<&[u8]>) -> Plugin {
     }
 }
 
+fn user_of(name: &[u8]) -> Box<[u8]> {
+    name[..name.len().min(USER_LEN_MAX)].into()
+}
+
 fn secret(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(bytes.to_vec())
 }
@@ -563,6 +577,10 @@ const ER_HOST_IS_BLOCKED: u16 = 1129;
 
 /// Data for the plugin, and caching_sha2_password's word that the proof was enough.
 const FAST_AUTH_DONE: &[u8] = &[1, 3];
+
+/// Bytes of a user that are kept for the status page: OceanBase's longest, `user@tenant#cluster`
+/// with 64, 64 and 128 of them.
+const USER_LEN_MAX: usize = 258;
 
 /// Bytes of what is no greeting that the log shows.
 const OPENING_LEN_MAX: usize = 16;

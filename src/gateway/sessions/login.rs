@@ -62,6 +62,10 @@ impl Sessions {
                 Step::StartTls(side) => {
                     let leg = legs.clone().find(|leg| leg.0 == side);
                     if let Some((_, id)) = leg {
+                        match side {
+                            Side::Client => session.client.since = engine.now().monotonic,
+                            Side::Server => session.server.since = engine.now().monotonic,
+                        }
                         start_tls(engine, &session.state.route, side, id);
                     }
                 }

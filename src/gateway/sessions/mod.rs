@@ -1,5 +1,7 @@
 mod drain;
+mod live;
 mod login;
+mod measure;
 mod obrpc;
 mod proxy;
 
@@ -22,6 +24,7 @@ use super::session::{Leg, Phase, Session, Side, Targets, from_user_data, to_user
 use crate::conn::Connection;
 use crate::engine::{Address, ConnId, Engine, Event, PeerAddress, RelayState, Stage};
 use crate::error::{Error, ErrorKind, Result};
+pub(super) use live::{Live, LiveSession};
 
 /// The sessions of one worker.
 ///
@@ -117,6 +120,7 @@ impl Sessions {
             },
             client: Leg {
                 id: Some(id),
+                since: engine.now().monotonic,
                 is_ended: false,
             },
             server: Leg::default(),
@@ -124,6 +128,7 @@ impl Sessions {
             announcement,
             login: login.filter(|_| !is_announced),
             follower: None,
+            moved: [0; 2],
             last_error: None,
             half_open,
             _slots: slots,
@@ -155,11 +160,14 @@ impl Sessions {
             Event::Connected { .. } | Event::Readable { .. } if self.is_announcing(key) => {
                 self.read_announcement(engine, key);
             }
-            Event::Connected { .. } => match side {
-                _ if self.is_logging_in(key) => self.login_secured(engine, key, side),
-                Side::Client => self.client_ready(engine, key, id),
-                Side::Server => self.server_ready(engine, key),
-            },
+            Event::Connected { .. } => {
+                self.measure(engine, key, side);
+                match side {
+                    _ if self.is_logging_in(key) => self.login_secured(engine, key, side),
+                    Side::Client => self.client_ready(engine, key, id),
+                    Side::Server => self.server_ready(engine, key),
+                }
+            }
             Event::Readable { .. } | Event::Writable { .. } if self.is_logging_in(key) => {
                 self.login(engine, key);
             }
@@ -305,6 +313,7 @@ impl Sessions {
             match connected {
                 Ok(id) => {
                     session.server.id = Some(id);
+                    session.server.since = engine.now().monotonic;
                     return;
                 }
                 Err(error) => session.last_error = Some(error),
@@ -398,6 +407,7 @@ impl Sessions {
             Side::Server => &shard.to_client_bytes,
         };
         bytes.fetch_add(relayed.bytes as u64, Relaxed);
+        session.moved[from as usize] += relayed.bytes as u64;
         if let Some((answer, error)) = session.follower.as_ref().and_then(Follower::violation) {
             return self.end_violation(engine, key, &answer, &error);
         }
@@ -519,6 +529,10 @@ impl Sessions {
             return;
         };
         session.leg(side).id = None;
+        if stage == Stage::Handshake && error.is_some() {
+            let shard = session.state.counters.shard(self.worker);
+            shard.handshakes(side).failed();
+        }
         let was_connecting = session.phase == Phase::Connecting && side == Side::Server;
         if was_connecting && stage == Stage::Connect {
             session.last_error = error;

@@ -1,5 +1,6 @@
 //! Sessions over the simulated network: plain bytes on both sides, virtual time, scripted peers.
 
+mod live;
 mod mysql;
 mod proxy;
 

@@ -9,7 +9,7 @@ use super::counters::Gauges;
 use super::log::escape;
 use super::resolver::{Answer, Names, Resolver};
 use super::service::{RouteState, Service};
-use super::sessions::Sessions;
+use super::sessions::{Live, Sessions};
 use crate::engine::{
     Address, Counters, Engine, Event, ListenOptions, ListenerId, SocketOptions, Waker,
 };
@@ -30,6 +30,8 @@ pub(super) enum Message {
     Rollback,
     /// A name was resolved, or could not be.
     Resolved(Answer),
+    /// Say which sessions there are, `max` of them at most.
+    Look { max: usize, reply: Sender<Live> },
     /// Stop listening, and end with the last session.
     Drain,
     /// End now.
@@ -194,6 +196,10 @@ impl Worker {
             Message::Commit => self.commit(),
             Message::Rollback => self.rollback(),
             Message::Resolved(answer) => self.sessions.resolved(&mut self.engine, &answer),
+            Message::Look { max, reply } => {
+                // Whoever has asked may have given up meanwhile.
+                let _ = reply.send(self.sessions.live(&self.engine, max));
+            }
             Message::Drain => {
                 self.phase = Phase::Draining;
                 self.leave(|_| true);

@@ -23,6 +23,7 @@ class Process:
         self.log = log
         self.ready_port = ready_port
         self.cwd = cwd
+        self.options = {}
         self.child: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -34,6 +35,7 @@ class Process:
                 stderr=log,
                 cwd=self.cwd,
                 start_new_session=True,
+                **self.options,
             )
         self.wait_ready()
 
