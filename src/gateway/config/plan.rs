@@ -242,7 +242,7 @@ impl Protocol {
 
 impl ServerAddress {
     /// Reads `host:port`, `ip:port`, `[ip6]:port` and `unix:/path`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Fixed(address));
         }
@@ -259,7 +259,7 @@ impl ServerAddress {
     }
 
     /// The name that a server at this address has by itself.
-    pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
+    pub(crate) fn server_name(&self) -> Option<ServerName<'static>> {
         match self {
             Self::Fixed(Address::Ip(address)) => Some(address.ip().into()),
             Self::Fixed(Address::Unix(_)) => None,
