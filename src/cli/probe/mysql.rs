@@ -101,7 +101,7 @@ impl Server {
     fn of(greeting: &Greeting<'_>) -> Self {
         Self {
             kind: ServerKind::of(greeting),
-            version: lossy(greeting.version),
+            version: lossy(version_of(greeting)),
             capabilities: greeting.capabilities,
             plugin: greeting.plugin.map(lossy),
             account: None,
@@ -131,9 +131,13 @@ impl Account {
                 Answer::Unknown,
                 "the server offers no TLS: whoever it lets in comes without".to_owned(),
             ),
+            (End::Refused { code, .. }, _) if *code == ER_ACCESS_DENIED => (
+                Answer::Unknown,
+                "the server tells only behind the password, and none was sent".to_owned(),
+            ),
             (End::Refused { text, .. }, _) => (
                 Answer::Unknown,
-                format!("the server tells only behind the password, and none was sent: {text}"),
+                format!("the server refuses it for another reason: {text}"),
             ),
             (End::HungUp, _) => (
                 Answer::Unknown,
@@ -269,6 +273,12 @@ fn without_password(plugin: Plugin) -> &'static [u8] {
         .unwrap_or_else(|| plugin.wrong_answer())
 }
 
+/// What MariaDB puts before its version is for replicas of old.
+fn version_of<'a>(greeting: &Greeting<'a>) -> &'a [u8] {
+    let version = greeting.version;
+    version.strip_prefix(b"5.5.5-").unwrap_or(version)
+}
+
 /// As command line clients print it.
 fn words(error: &ErrPacket<'_>) -> String {
     let state = error.sql_state.map(|state| format!(" ({})", lossy(&state)));
@@ -295,5 +305,8 @@ const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
 /// utf8_general_ci, which every server has.
 const COLLATION_UTF8: u8 = 33;
 
-/// What MySQL and MariaDB answer where require_secure_transport is set.
+/// What every server answers to a wrong password, and to a right one where REQUIRE is not met.
+const ER_ACCESS_DENIED: u16 = 1_045;
+
+/// What MySQL answers where require_secure_transport is set.
 const ER_SECURE_TRANSPORT_REQUIRED: u16 = 3_159;

@@ -48,7 +48,7 @@ impl<'a> Report<'a> {
         if let Some(verdict) = &self.findings.verdict {
             self.write_verdict(&mut lines, verdict);
         }
-        lines.fact("aes", &format!("= {}", aes_kind()));
+        lines.fact("this machine", &format!("aes = {}", aes_kind()));
         if let Some(server) = &self.findings.mysql {
             write_server(&mut lines, server);
         }
@@ -85,7 +85,7 @@ impl<'a> Report<'a> {
             "mysql": findings.mysql.as_ref().map(server_json),
             "error": findings.failure.as_ref().map(error_json),
         });
-        format!("{report:#}\n")
+        ascii(&format!("{report:#}\n"))
     }
 
     /// An error where not all is well.
@@ -95,9 +95,9 @@ impl<'a> Report<'a> {
             return Err(error.at(&self.probe.server));
         }
         match &self.findings.verdict {
-            Some(verdict) => verdict.full.clone().map_err(|_| {
+            Some(verdict) => verdict.full.clone().map_err(|refusal| {
                 let text = "tls = \"verify-full\" would not believe the server";
-                Error::new(ErrorKind::NotTls, text).at(&self.probe.server)
+                Error::new(refusal.kind(), text).at(&self.probe.server)
             }),
             None => Ok(()),
         }
@@ -169,12 +169,12 @@ impl<'a> Report<'a> {
                 );
                 return;
             }
-            Err(refusal) => refusal,
+            Err(refusal) => safe(&refusal.to_string()),
         };
-        lines.fact(
-            "verify-full",
-            &format!("WOULD FAIL: {}", safe(&refusal.to_string())),
-        );
+        lines.fact("verify-full", &format!("WOULD FAIL: {refusal}"));
+        if self.probe.ca.is_none() {
+            lines.fact("", "--ca names the authorities to judge it by instead");
+        }
         let settings = verdict.settings_that_pass();
         if settings.is_empty() {
             return;
@@ -330,13 +330,28 @@ impl Lines {
         self.text.push('\n');
     }
 
-    /// Every line of `text` begins in the same column.
+    /// Every line of `text` begins in the same column, and is broken where it grows too long.
     fn fact(&mut self, name: &str, text: &str) {
         let mut name = name;
-        for line in text.lines() {
+        let mut write = |line: &str| {
             // Writing to a string cannot fail.
             let _ = writeln!(self.text, "  {name:<NAME_LEN$}  {line}");
             name = "";
+        };
+        for line in text.lines() {
+            let mut broken = String::new();
+            for word in line.split(' ') {
+                let len = broken.chars().count() + 1 + word.chars().count();
+                if !broken.is_empty() && len > TEXT_LEN_MAX {
+                    write(&broken);
+                    broken.clear();
+                }
+                if !broken.is_empty() {
+                    broken.push(' ');
+                }
+                broken.push_str(word);
+            }
+            write(&broken);
         }
     }
 }
@@ -464,8 +479,28 @@ fn hex(fingerprint: &Fingerprint) -> String {
     bytes.join(":")
 }
 
+/// The same JSON in ASCII: what a peer chose must not reach a terminal as it is, and no reader of
+/// JSON sees a difference.
+fn ascii(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.chars() {
+        if matches!(c, ' '..='~' | '\n') {
+            ascii.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a string cannot fail.
+            let _ = write!(ascii, "\\u{unit:04x}");
+        }
+    }
+    ascii
+}
+
 /// Columns of the names of facts.
 const NAME_LEN: usize = 12;
+
+/// Columns of what is said of them, but for words that are longer: fingerprints.
+const TEXT_LEN_MAX: usize = 96;
 
 /// The alert by which TLS 1.2 refuses a client without a certificate, among others.
 const HANDSHAKE_FAILURE: u8 = 40;
