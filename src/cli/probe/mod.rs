@@ -139,7 +139,12 @@ impl Probe {
                 packets.stream().socket_mut().set_deadline(deadline);
                 Ok(Beginning::Tls(packets.into_stream()))
             }
-            Err(error) => Err(error.at("the server speaks first, and not as MySQL's would")),
+            Err(error) if matches!(error.kind(), ErrorKind::Limit | ErrorKind::Protocol) => {
+                let text = "the server speaks first, and not as MySQL's would: it is neither \
+                            MySQL nor TLS";
+                Err(Error::new(ErrorKind::Protocol, text))
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -40,7 +40,7 @@ impl<'a> Report<'a> {
             lines.fact("signed with", words);
         }
         if let Some(resumption) = &self.findings.resumption {
-            lines.fact("resumption", &resumption.words());
+            lines.words("resumption", &resumption.words());
         }
         if let Some(words) = self.client_certificate() {
             lines.fact("client cert", words);
@@ -171,15 +171,16 @@ impl<'a> Report<'a> {
             }
             Err(refusal) => safe(&refusal.to_string()),
         };
-        lines.fact("verify-full", &format!("WOULD FAIL: {refusal}"));
+        lines.words("verify-full", &format!("WOULD FAIL: {refusal}"));
         if self.probe.ca.is_none() {
             lines.fact("", "--ca names the authorities to judge it by instead");
         }
-        let settings = verdict.settings_that_pass();
-        if settings.is_empty() {
-            return;
+        for (index, (setting, more)) in verdict.settings_that_pass().into_iter().enumerate() {
+            lines.fact(if index == 0 { "would pass" } else { "or" }, setting);
+            if let Some(more) = more {
+                lines.fact("", &more);
+            }
         }
-        lines.fact("would pass", &settings.join("\n"));
     }
 
     fn write_certificate(&self, lines: &mut Lines, certificate: &Certificate<'_>) {
@@ -269,20 +270,20 @@ impl<'a> Report<'a> {
 }
 
 impl Verdict {
-    /// What to write in `[route.server]`, the strictest first.
-    fn settings_that_pass(&self) -> Vec<String> {
+    /// What to write in `[route.server]`, the strictest first, each on one line or on two.
+    fn settings_that_pass(&self) -> Vec<(&'static str, Option<String>)> {
         let mut settings = Vec::new();
         if self.allow_cn_name.is_ok() {
-            settings.push("allow_cn_name = true".to_owned());
+            settings.push(("allow_cn_name = true", None));
         }
         if self.ca.is_ok() {
-            settings.push("tls = \"verify-ca\", which takes any certificate of --ca".to_owned());
+            let words = "tls = \"verify-ca\"  # any certificate of that authority will do";
+            settings.push((words, None));
         }
         if let Some(fingerprint) = &self.fingerprint {
-            let hex = hex(fingerprint);
-            settings.push(format!(
-                "tls = \"fingerprint\" with fingerprints = [\"{hex}\"]"
-            ));
+            let pins = format!("fingerprints = [\"{}\"]", hex(fingerprint));
+            let words = "tls = \"fingerprint\"  # compare it with the file at the server";
+            settings.push((words, Some(pins)));
         }
         settings
     }
@@ -330,29 +331,25 @@ impl Lines {
         self.text.push('\n');
     }
 
-    /// Every line of `text` begins in the same column, and is broken where it grows too long.
     fn fact(&mut self, name: &str, text: &str) {
-        let mut name = name;
-        let mut write = |line: &str| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(self.text, "  {name:<NAME_LEN$}  {line}");
-            name = "";
-        };
-        for line in text.lines() {
-            let mut broken = String::new();
-            for word in line.split(' ') {
-                let len = broken.chars().count() + 1 + word.chars().count();
-                if !broken.is_empty() && len > TEXT_LEN_MAX {
-                    write(&broken);
-                    broken.clear();
-                }
-                if !broken.is_empty() {
-                    broken.push(' ');
-                }
-                broken.push_str(word);
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "  {name:<NAME_LEN$}  {text}");
+    }
+
+    /// A fact of many words, which is broken where it grows too long.
+    fn words(&mut self, name: &str, text: &str) {
+        let (mut name, mut line) = (name, String::new());
+        for word in text.split(' ') {
+            if line.chars().count() + 1 + word.chars().count() > WORDS_LEN_MAX {
+                self.fact(name, &line);
+                (name, line) = ("", String::new());
             }
-            write(&broken);
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
         }
+        self.fact(name, &line);
     }
 }
 
@@ -380,7 +377,7 @@ fn write_server(lines: &mut Lines, server: &Server) {
     };
     lines.fact("account", &plugin);
     let answer = account.without_tls.word();
-    lines.fact(
+    lines.words(
         "without TLS",
         &format!("{answer}: {}", safe(&account.reason)),
     );
@@ -499,8 +496,8 @@ fn ascii(json: &str) -> String {
 /// Columns of the names of facts.
 const NAME_LEN: usize = 12;
 
-/// Columns of what is said of them, but for words that are longer: fingerprints.
-const TEXT_LEN_MAX: usize = 96;
+/// Columns of what is said of them in many words.
+const WORDS_LEN_MAX: usize = 84;
 
 /// The alert by which TLS 1.2 refuses a client without a certificate, among others.
 const HANDSHAKE_FAILURE: u8 = 40;
