@@ -126,14 +126,17 @@ class ProbeTls(Case):
     def check_session(self, found: dict, port: int, version: str) -> None:
         """Where OpenSSL offers nothing but what the probe found, the server agrees to it."""
         suite = ("-ciphersuites" if version == "1.3" else "-cipher", found["openssl_suite"])
-        # The authority of the tests signs by the other one.
-        schemes = ("-sigalgs", f"{found['signature']}:ECDSA+SHA256", "-groups", found["group"])
+        # The authority of the tests signs by ECDSA, and has a key of that curve.
+        scheme = found["signature"]
+        schemes = scheme if "ecdsa" in scheme else f"{scheme}:ECDSA+SHA256"
+        options = ("-sigalgs", schemes, "-groups", f"{found['group']}:P-256")
         connect = ("s_client", "-connect", f"127.0.0.1:{port}", "-brief")
-        said = run("openssl", *connect, *suite, *schemes, input=b"").stderr
+        said = run("openssl", *connect, *suite, *options, input=b"").stderr
         self.assertIn(f"Protocol version: TLSv{found['version']}\n", said)
         self.assertIn(f"Ciphersuite: {found['openssl_suite']}\n", said)
-        name = "UNDEF" if found["signature"] == "ed25519" else "SHA" + found["signature"].rsplit("sha", 1)[1]
+        name = "UNDEF" if scheme == "ed25519" else "SHA" + scheme.rsplit("sha", 1)[1]
         self.assertIn(f"Hash used: {name}\n", said)
+        self.assertIn(f"Server Temp Key: {found['group']}, ", said)
         self.assertEqual(found["version"], version)
         self.assertEqual((found["group"], found["post_quantum"]), ("X25519", False))
         self.assertEqual(found["resumption"], "yes")
@@ -438,7 +441,9 @@ class ProbeMysql(MysqlCase):
         def greet(connection):
             greeting = protocol.Greeting(version=hostile.decode(), plugin="p\x1b[31m")
             connection.sendall(protocol.packet(0, greeting.encode()))
-            protocol.Wire(connection).read()
+            wire = protocol.Wire(connection)
+            wire.sequence = 1
+            wire.read()
             connection.sendall(protocol.packet(2, protocol.error(1045, "no\x1b[2J\x9b!", "28000")))
 
         def refuse(connection):
