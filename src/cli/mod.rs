@@ -4,6 +4,9 @@ mod cert;
 mod check;
 mod demo;
 mod gateway;
+mod packets;
+mod probe;
+mod text;
 mod tickets;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +26,7 @@ enum Command {
     Demo(demo::Demo),
     Gateway(Box<gateway::Gateway>),
     Check(check::Check),
+    Probe(probe::Probe),
     #[command(subcommand)]
     Cert(cert::Cert),
 }
@@ -34,6 +38,7 @@ impl Cli {
             Command::Demo(command) => command.run(),
             Command::Gateway(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Probe(command) => command.run(),
             Command::Cert(command) => command.run(),
         }
     }

@@ -1,10 +1,12 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use aws_lc_rs::digest;
+use x509_parser::asn1_rs::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::public_key::PublicKey;
 
-use super::names::{Oneline, attributes, oneline};
+use super::names::{Oneline, attributes, oneline, short_name};
 
 /// SHA-256 over a whole certificate, as `openssl x509 -fingerprint -sha256` prints it.
 pub type Fingerprint = [u8; 32];
@@ -85,6 +87,42 @@ impl<'a> Certificate<'a> {
         self.x509.version() == X509Version::V1
     }
 
+    /// True for the certificate of an authority.
+    pub fn is_authority(&self) -> bool {
+        self.x509.is_ca()
+    }
+
+    /// The kind of its key, as in `RSA`, `EC prime256v1` or `ED25519`: OpenSSL's names.
+    pub fn key_kind(&self) -> String {
+        let algorithm = &self.x509.public_key().algorithm;
+        let curve = || algorithm.parameters.as_ref()?.as_oid().ok();
+        match (name_of(&algorithm.algorithm).as_str(), curve()) {
+            ("rsaEncryption", _) => "RSA".into(),
+            ("id-ecPublicKey", Some(curve)) => format!("EC {}", name_of(&curve)),
+            (kind, _) => kind.into(),
+        }
+    }
+
+    /// The length of its key in bits: of the modulus, or of a coordinate; `None` where the kind of
+    /// key is not known here.
+    pub fn key_bits(&self) -> Option<usize> {
+        match (
+            self.x509.public_key().parsed().ok()?,
+            self.key_kind().as_str(),
+        ) {
+            (PublicKey::RSA(key), _) => Some(key.key_size()),
+            (_, "EC prime256v1" | "ED25519") => Some(256),
+            (_, "EC secp384r1") => Some(384),
+            (_, "EC secp521r1") => Some(521),
+            _ => None,
+        }
+    }
+
+    /// How its issuer signed it, as in `RSA-SHA256`: OpenSSL's short name.
+    pub fn signature_algorithm(&self) -> String {
+        name_of(&self.x509.signature_algorithm.algorithm)
+    }
+
     /// True where the certificate names itself as its issuer.
     pub fn is_self_issued(&self) -> bool {
         self.issuer_der() == self.subject_der()
@@ -131,6 +169,10 @@ impl std::fmt::Display for AltName {
             Self::Ip(address) => address.fmt(f),
         }
     }
+}
+
+fn name_of(oid: &Oid<'_>) -> String {
+    short_name(oid.as_bytes()).unwrap_or_else(|| "no object identifier".into())
 }
 
 /// SHA-256 over a certificate.

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -16,8 +18,10 @@ use super::resume::{NoTickets, RouteTickets, Tickets};
 use super::roots::Roots;
 use super::suites;
 use super::verify::{AllowedClients, ClientVerifier, Names, ServerVerifier};
+use super::witness::{Witness, Witnessed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CLIENT_SESSIONS_MAX, HANDSHAKE_TIMEOUT_MS};
+use crate::time::Now;
 
 /// What a server is made of.
 #[derive(Clone, Debug)]
@@ -68,6 +72,8 @@ pub struct ClientOptions {
     pub allow_cn_name: bool,
     /// What is spoken over TLS, where both ends are to say so.
     pub application_protocol: Option<ApplicationProtocol>,
+    /// Is told what the server shows of itself.
+    pub witness: Option<Arc<Witness>>,
 }
 
 /// Whether clients present certificates.
@@ -232,21 +238,20 @@ impl ClientConfig {
     pub fn new(options: &ClientOptions) -> Result<Arc<Self>> {
         let provider = provider(&options.suites, options.min_version)?;
         let verifier = Arc::new(options.verify.verifier(options.allow_cn_name, &provider)?);
-        let builder = rustls::ClientConfig::builder_with_details(provider, Arc::new(CallTime))
+        let for_rustls: Arc<dyn ServerCertVerifier> = match &options.witness {
+            Some(witness) => Arc::new(Witnessed::new(&verifier, witness)),
+            None => Arc::clone(&verifier) as _,
+        };
+        let resolver = OwnCertificate {
+            identity: options.identity.clone(),
+            witness: options.witness.clone(),
+        };
+        let mut rustls = rustls::ClientConfig::builder_with_details(provider, Arc::new(CallTime))
             .with_protocol_versions(versions(options.min_version, options.max_version)?)
             .map_err(unusable)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
-        let mut rustls = match &options.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let resolver = OneIdentity {
-                    identity: Arc::clone(identity),
-                    required_protocol: None,
-                };
-                builder.with_client_cert_resolver(Arc::new(resolver))
-            }
-        };
+            .with_custom_certificate_verifier(for_rustls)
+            .with_client_cert_resolver(Arc::new(resolver));
         rustls.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
         rustls.alpn_protocols = offered(options.application_protocol);
         rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
@@ -270,6 +275,29 @@ impl ClientConfig {
             records: self.records,
             handshake_timeout: self.handshake_timeout,
         })
+    }
+
+    /// Judges a chain in DER, leaf first, as a handshake with the server `name` would.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, as the handshake would end with it.
+    pub fn judge(&self, chain: &[Vec<u8>], name: &ServerName<'_>, now: Now) -> Result<()> {
+        call::begin(now);
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(now.wall_s));
+        let chain: Vec<_> = chain
+            .iter()
+            .map(|der| CertificateDer::from(&der[..]))
+            .collect();
+        let verdict = match chain.split_first() {
+            Some((leaf, rest)) => self
+                .verifier
+                .verify_server_cert(leaf, rest, name, &[], time),
+            None => Err(rustls::Error::NoCertificatesPresented),
+        };
+        verdict
+            .map(|_| ())
+            .map_err(|error| failure::describe(error, Peer::Server))
     }
 
     /// From the connection being made to the end of the handshake.
@@ -325,6 +353,7 @@ impl ClientOptions {
             handshake_timeout: Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
             allow_cn_name: false,
             application_protocol: None,
+            witness: None,
         }
     }
 }
@@ -443,17 +472,28 @@ impl ResolvesServerCert for OneIdentity {
     }
 }
 
-impl ResolvesClientCert for OneIdentity {
+/// Presents the same identity to every server that asks, where there is one.
+#[derive(Debug)]
+struct OwnCertificate {
+    identity: Option<Arc<Identity>>,
+    witness: Option<Arc<Witness>>,
+}
+
+impl ResolvesClientCert for OwnCertificate {
     fn resolve(
         &self,
         _root_hint_subjects: &[&[u8]],
         _sigschemes: &[rustls::SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(self.identity.certified()))
+        if let Some(witness) = &self.witness {
+            witness.note_request();
+        }
+        let identity = self.identity.as_ref()?;
+        Some(Arc::clone(identity.certified()))
     }
 
     fn has_certs(&self) -> bool {
-        true
+        self.identity.is_some()
     }
 }
 

@@ -16,6 +16,7 @@ mod roots;
 pub(crate) mod session;
 pub(crate) mod suites;
 mod verify;
+mod witness;
 
 pub use certificate::{AltName, Certificate, Fingerprint};
 pub use config::{
@@ -28,6 +29,7 @@ pub use resume::{TICKET_KEY_LEN, TicketKeys, Tickets};
 pub use revocation::Crls;
 pub use roots::Roots;
 pub use rustls::pki_types::ServerName;
+pub use witness::{Seen, Witness};
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
 use rustls::crypto::aws_lc_rs;
-use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};
+use rustls::{CipherSuite, NamedGroup, SignatureScheme, SupportedCipherSuite};
 
 use super::Version;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,6 +39,12 @@ pub(crate) fn spoken() -> impl Iterator<Item = (&'static str, Version)> {
         };
         (entry.iana, version)
     })
+}
+
+/// The IANA name of a signature scheme.
+pub(super) fn scheme_name(scheme: SignatureScheme) -> &'static str {
+    let entry = SCHEMES.iter().find(|(known, _)| *known == scheme);
+    entry.map_or("", |(_, name)| name)
 }
 
 /// The suites of these names in their order; all suites where there are none. At least one of them
@@ -151,6 +157,31 @@ const SUITES: [Suite; SUITES_LEN] = [
     },
 ];
 
+const SCHEMES: [(SignatureScheme, &str); 13] = [
+    (SignatureScheme::RSA_PKCS1_SHA256, "rsa_pkcs1_sha256"),
+    (SignatureScheme::RSA_PKCS1_SHA384, "rsa_pkcs1_sha384"),
+    (SignatureScheme::RSA_PKCS1_SHA512, "rsa_pkcs1_sha512"),
+    (SignatureScheme::RSA_PSS_SHA256, "rsa_pss_rsae_sha256"),
+    (SignatureScheme::RSA_PSS_SHA384, "rsa_pss_rsae_sha384"),
+    (SignatureScheme::RSA_PSS_SHA512, "rsa_pss_rsae_sha512"),
+    (
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        "ecdsa_secp256r1_sha256",
+    ),
+    (
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        "ecdsa_secp384r1_sha384",
+    ),
+    (
+        SignatureScheme::ECDSA_NISTP521_SHA512,
+        "ecdsa_secp521r1_sha512",
+    ),
+    (SignatureScheme::ED25519, "ed25519"),
+    (SignatureScheme::ML_DSA_44, "mldsa44"),
+    (SignatureScheme::ML_DSA_65, "mldsa65"),
+    (SignatureScheme::ML_DSA_87, "mldsa87"),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,6 +211,14 @@ mod tests {
     fn suites_of_another_version_alone_are_refused() {
         let names = ["ECDHE-RSA-AES128-GCM-SHA256".into()];
         assert!(select(&names, Version::Tls13).is_err());
+    }
+
+    #[test]
+    fn every_scheme_that_is_offered_has_a_name() {
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        for scheme in algorithms.supported_schemes() {
+            assert_ne!(scheme_name(scheme), "", "{scheme:?}");
+        }
     }
 
     #[test]

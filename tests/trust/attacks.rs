@@ -153,9 +153,13 @@ fn a_leaf_of_another_authority_with_the_same_name() {
     pki.ca("other", "/CN=Test~CA");
     pki.leaf("v3", "/CN=localhost", "other", FOR_LOCALHOST);
     pki.leaf("v1", "/CN=localhost", "other", "");
+    // Its key is of another kind, too.
+    pki.key("third", "RSA");
+    pki.openssl("req -x509 -new -key third-key.pem -subj /CN=Test~CA -days 365 -out third.pem");
+    pki.leaf("rsa", "/CN=localhost", "third", FOR_LOCALHOST);
     let roots = pki.roots("ca");
     let required = server(&pki, &roots, &[]);
-    for name in ["v3", "v1"] {
+    for name in ["v3", "v1", "rsa"] {
         server_is(&pki, name, &roots, now(), Some(Fault::UnknownIssuer));
         client_is(&pki, name, &required, now(), Some(Fault::UnknownIssuer));
     }

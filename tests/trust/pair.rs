@@ -8,7 +8,7 @@ use sealwire::error::{CertificateFault, Error, ErrorKind, Result};
 use sealwire::time::Now;
 use sealwire::tls::{
     ClientConfig, ClientOptions, Facts, RecordPath, ServerConfig, ServerName, ServerOptions,
-    Verify, Version,
+    Verify, Version, Witness,
 };
 
 /// What became of a handshake at either end.
@@ -32,8 +32,7 @@ pub(crate) fn handshake(
     now: Now,
 ) -> Outcome {
     let mut pools = Pools::new(8);
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let conn = Connection::client(client, &name, now, &mut pools).unwrap();
+    let conn = Connection::client(client, &server_name(name), now, &mut pools).unwrap();
     let mut client = End::new(conn, pools);
     let mut server = End::new(Connection::server(server, now), Pools::new(8));
     // Tickets follow the handshake; both ends are done with them when neither has anything to say.
@@ -65,10 +64,44 @@ pub(crate) fn with_every_version(
     ] {
         let mut client = client.clone();
         (client.suites, client.records) = (suites_of(version), records);
-        let client = ClientConfig::new(&client).unwrap();
+        let config = ClientConfig::new(&client).unwrap();
         let server = ServerConfig::new(server).unwrap();
-        check(version, handshake(&client, &server, name, now));
+        let outcome = handshake(&config, &server, name, now);
+        if outcome.client.is_ok() || fault(&outcome.client).is_some() {
+            let chain = chain_shown(&client, &server, name, now);
+            let judged = ClientConfig::new(&client)
+                .unwrap()
+                .judge(&chain, &server_name(name), now);
+            assert_eq!(judged.err().as_ref(), outcome.client.as_ref().err());
+        }
+        check(version, outcome);
     }
+}
+
+/// What a client sees that believes everybody, as `sealwire probe` does.
+fn chain_shown(
+    client: &ClientOptions,
+    server: &Arc<ServerConfig>,
+    name: &str,
+    now: Now,
+) -> Vec<Vec<u8>> {
+    let witness = Arc::new(Witness::default());
+    let client = ClientOptions {
+        verify: Verify::DangerNone,
+        witness: Some(Arc::clone(&witness)),
+        ..client.clone()
+    };
+    handshake(&ClientConfig::new(&client).unwrap(), server, name, now);
+    let seen = witness.seen();
+    assert!(
+        !seen.signature.is_empty(),
+        "the server signed the handshake"
+    );
+    seen.chain
+}
+
+fn server_name(name: &str) -> ServerName<'static> {
+    ServerName::try_from(name.to_owned()).unwrap()
 }
 
 fn suites_of(version: Version) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::tls::{Crls, Identity, Pem, Roots, TicketKeys};
 
 /// The files of one configuration, each read once, so that two routes never see two states of
 /// one file.
-pub(super) struct Files {
+pub(crate) struct Files {
     base: PathBuf,
     /// The authorities of the operating system, once they were asked for.
     system: Option<Arc<Roots>>,
@@ -50,7 +50,7 @@ impl Stamp {
 
 impl Files {
     /// Relative paths are relative to `base`.
-    pub(super) fn new(base: PathBuf) -> Self {
+    pub(crate) fn new(base: PathBuf) -> Self {
         Self {
             base,
             system: None,
@@ -62,7 +62,7 @@ impl Files {
         self.base.join(path)
     }
 
-    pub(super) fn identity(
+    pub(crate) fn identity(
         &mut self,
         cert: &Given<String>,
         key: &Given<String>,
@@ -89,7 +89,7 @@ impl Files {
         })
     }
 
-    pub(super) fn roots(&mut self, ca: &Given<String>) -> Result<Arc<Roots>> {
+    pub(crate) fn roots(&mut self, ca: &Given<String>) -> Result<Arc<Roots>> {
         if ca.value == SYSTEM {
             return self.system_roots().map_err(|error| ca.place.error(error));
         }
@@ -129,7 +129,7 @@ impl Files {
     }
 
     /// The first line of a file: what is behind it an editor may have put there.
-    pub(super) fn passphrase(&mut self, file: &Given<String>) -> Result<Zeroizing<Vec<u8>>> {
+    pub(crate) fn passphrase(&mut self, file: &Given<String>) -> Result<Zeroizing<Vec<u8>>> {
         let path = self.load(file)?;
         let first = self.bytes(&path).split(|byte| *byte == b'\n').next();
         let first = first.unwrap_or_default();
@@ -225,7 +225,7 @@ pub(super) fn read_bounded(file: File) -> io::Result<Vec<u8>> {
 }
 
 /// As `ca`: the authorities of the operating system. A file of this name is `./system`.
-pub(super) const SYSTEM: &str = "system";
+pub(crate) const SYSTEM: &str = "system";
 
 /// Bytes of a configuration or PEM file: the largest bundles of authorities have a quarter of this,
 /// and a device or pipe given by mistake ends here.

@@ -97,10 +97,8 @@ pub(super) fn server(
             .place
             .error(format!("[route.server] needs address, {example}")));
     };
-    let address = ServerAddress::parse(&given.value)
-        .map_err(|reason| given.place.error(reason))?
-        .map_path(|path| context.files.path(path));
-    obrpc::check_address(context.protocol, given, &address)?;
+    let address = obrpc::address(context.protocol, given)?;
+    let address = address.map_path(|path| context.files.path(path));
     let tls = match (context.protocol, server_mode(source)?) {
         (Protocol::Obrpc, _) => obrpc::server(source, &address, context)?,
         (_, ServerMode::Off) => {

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use document::{Given, Place};
-pub(crate) use files::Stamp;
+pub(crate) use files::{Files, SYSTEM, Stamp};
 #[cfg(test)]
 pub(crate) use networks::Networks;
 pub(crate) use plan::{

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use super::build::choose;
 use super::document::{Given, Place, Section};
 use super::legs::{self, LegContext};
-use super::plan::{ClientCert, ClientTls, Protocol, ServerAddress, ServerTls, VerifyMode};
+use super::plan::{
+    ClientCert, ClientTls, ORIGINAL, Protocol, ServerAddress, ServerTls, VerifyMode,
+};
 use super::source::LegSource;
 use crate::conn::{NegotiationClient, NegotiationOptions, NegotiationServer};
 use crate::error::Result;
@@ -115,17 +117,16 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
     })
 }
 
-/// Only calls between OceanBase's nodes are redirected.
-pub(super) fn check_address(
-    protocol: Protocol,
-    given: &Given<String>,
-    address: &ServerAddress,
-) -> Result<()> {
-    if *address == ServerAddress::Original && protocol != Protocol::Obrpc {
+/// The address of a server, which is the client's own only between OceanBase's nodes.
+pub(super) fn address(protocol: Protocol, given: &Given<String>) -> Result<ServerAddress> {
+    if given.value != ORIGINAL {
+        return ServerAddress::parse(&given.value).map_err(|reason| given.place.error(reason));
+    }
+    if protocol != Protocol::Obrpc {
         let text = "address = \"original\" is for protocol = \"obrpc\"";
         return Err(given.place.error(text));
     }
-    Ok(())
+    Ok(ServerAddress::Original)
 }
 
 /// How the server is asked.

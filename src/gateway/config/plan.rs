@@ -318,10 +318,7 @@ impl Protocol {
 
 impl ServerAddress {
     /// Reads `host:port`, `ip:port`, `[ip6]:port` and `unix:/path`.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        if text == ORIGINAL {
-            return Ok(Self::Original);
-        }
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Fixed(address));
         }
@@ -338,7 +335,7 @@ impl ServerAddress {
     }
 
     /// The name that a server at this address has by itself.
-    pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
+    pub(crate) fn server_name(&self) -> Option<ServerName<'static>> {
         match self {
             Self::Fixed(Address::Ip(address)) => Some(address.ip().into()),
             Self::Fixed(Address::Unix(_)) | Self::Original => None,
@@ -371,7 +368,8 @@ impl fmt::Display for HostPort {
     }
 }
 
-const ORIGINAL: &str = "original";
+/// How [`ServerAddress::Original`] is written.
+pub(super) const ORIGINAL: &str = "original";
 
 const DANGER_EXPOSED: &str = "danger_expose_metrics: whoever reaches the address of metrics sees \
     users, addresses and certificates";

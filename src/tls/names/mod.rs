@@ -7,7 +7,7 @@ use x509_parser::prelude::X509Name;
 use x509_parser::time::ASN1Time;
 
 pub use oneline::Oneline;
-pub(super) use oneline::{attributes, oneline};
+pub(super) use oneline::{attributes, oneline, short_name};
 
 use super::certificate::{AltName, Certificate};
 

@@ -117,17 +117,23 @@ impl<'a> Attribute<'a> {
 
     /// OpenSSL's short name of the attribute's type, or its dotted form.
     fn kind(&self) -> Option<String> {
-        let dotted = dotted(self.oid)?;
-        let known = OBJECTS
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .find(|(oid, _)| *oid == dotted);
-        Some(match known {
-            Some((_, short_name)) => short_name.to_owned(),
-            // OpenSSL writes it to a buffer of this size.
-            None => dotted.chars().take(DOTTED_LEN_MAX).collect(),
-        })
+        short_name(self.oid)
     }
+}
+
+/// OpenSSL's short name of an object identifier, or its dotted form; `None` where it is not well
+/// formed.
+pub(in crate::tls) fn short_name(oid: &[u8]) -> Option<String> {
+    let dotted = dotted(oid)?;
+    let known = OBJECTS
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(oid, _)| *oid == dotted);
+    Some(match known {
+        Some((_, short_name)) => short_name.to_owned(),
+        // OpenSSL writes it to a buffer of this size.
+        None => dotted.chars().take(DOTTED_LEN_MAX).collect(),
+    })
 }
 
 /// Text of characters of `N` bytes each; `None` where one is cut off or no character.

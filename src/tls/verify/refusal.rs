@@ -192,12 +192,16 @@ fn hex(fingerprint: &[u8]) -> String {
 }
 
 /// webpki looks at what a certificate is for before it looks for the issuer, which one that a peer
-/// made for itself does not have.
+/// made for itself does not have. A signature that an authority's key cannot have made, being of
+/// another kind, is none of that authority.
 fn first_reason<'r>(
     reason: &'r CertificateError,
     der: &CertificateDer<'_>,
     portrait: &Portrait,
 ) -> &'r CertificateError {
+    if let CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } = reason {
+        return &CertificateError::BadSignature;
+    }
     let is_its_own_authority = portrait.is_self_issued() && is_authority(der);
     match fault(reason) {
         CertificateFault::Unusable if is_its_own_authority => &CertificateError::UnknownIssuer,

@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::cli::packets::PacketStream;
 use crate::conn::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::mysql::auth::{ClientAuth, KeySource, Plugin, PublicKey};
 use crate::frame::mysql::{
-    Capabilities, ErrPacket, FirstServerPacket, Greeting, HandshakeResponse, LoginReply, Packet,
-    PacketAssembler, Sequence, ServerKind, SslRequest, write_packet,
+    Capabilities, ErrPacket, FirstServerPacket, Greeting, HandshakeResponse, LoginReply, ServerKind,
 };
 use crate::limits::LOGIN_PACKET_LEN_MAX;
 use crate::stream::Stream;
@@ -29,11 +29,7 @@ pub(in super::super) type Trust<'a> = (&'a Arc<ClientConfig>, &'a ServerName<'st
 
 /// A client with one statement under way at most.
 pub(in super::super) struct Client<S> {
-    stream: Stream<S>,
-    packets: PacketAssembler,
-    received: Vec<u8>,
-    sequence: Sequence,
-    out: Vec<u8>,
+    packets: PacketStream<S>,
     /// What the server calls itself.
     pub(in super::super) server_version: String,
 }
@@ -46,14 +42,10 @@ impl<S: Read + Write> Client<S> {
         trust: Option<Trust<'_>>,
     ) -> Result<Self> {
         let mut client = Self {
-            stream,
-            packets: PacketAssembler::new(LOGIN_PACKET_LEN_MAX),
-            received: Vec::new(),
-            sequence: Sequence::default(),
-            out: Vec::new(),
+            packets: PacketStream::new(stream),
             server_version: String::new(),
         };
-        let payload = client.receive()?;
+        let payload = client.packets.receive()?;
         let greeting = match FirstServerPacket::parse(&payload)? {
             FirstServerPacket::Greeting(greeting) => greeting,
             FirstServerPacket::Refused(error) => return Err(refused("the connection", &error)),
@@ -65,8 +57,7 @@ impl<S: Read + Write> Client<S> {
 
     /// The only cell of the only row that `statement` gives.
     pub(in super::super) fn cell(&mut self, statement: &[u8]) -> Result<Vec<u8>> {
-        self.sequence = Sequence(0);
-        self.send(|writer| {
+        self.packets.send_command(|writer| {
             writer.u8(COM_QUERY);
             writer.bytes(statement);
         })?;
@@ -81,11 +72,11 @@ impl<S: Read + Write> Client<S> {
     }
 
     pub(in super::super) fn stream(&mut self) -> &mut Stream<S> {
-        &mut self.stream
+        self.packets.stream()
     }
 
     pub(in super::super) fn connection(&self) -> &Connection {
-        self.stream.connection()
+        self.packets.connection()
     }
 
     fn authenticate(
@@ -118,7 +109,7 @@ impl<S: Read + Write> Client<S> {
             HandshakeResponse::set_capabilities(&mut login, CAPABILITIES.with(Capabilities::SSL))?;
             self.start_tls(greeting, &login, config, name)?;
         }
-        self.send(|writer| writer.bytes(&login))?;
+        self.packets.send(|writer| writer.bytes(&login))?;
         self.settle(ServerKind::of(greeting), &mut auth, &account.user)
     }
 
@@ -133,20 +124,13 @@ impl<S: Read + Write> Client<S> {
             let text = "the greeting offers no TLS: somebody on the way took it out";
             return Err(Error::new(ErrorKind::NotTls, text));
         }
-        let request = SslRequest::before(login)?;
-        self.send(|writer| writer.bytes(&request))?;
-        if !self.received.is_empty() {
-            let text = "the server sent plaintext behind its greeting";
-            return Err(Error::new(ErrorKind::Protocol, text));
-        }
-        self.stream.start_tls_client(config, name)?;
-        self.stream.handshake()
+        self.packets.start_tls(login, config, name)
     }
 
     /// Answers the server until it has judged the login.
     fn settle(&mut self, kind: ServerKind, auth: &mut ClientAuth, user: &str) -> Result<()> {
         loop {
-            let payload = self.receive()?;
+            let payload = self.packets.receive()?;
             let reply = LoginReply::parse(&payload, kind, auth.plugin(), CAPABILITIES)?;
             let answer = match reply {
                 LoginReply::Ok(_) => return Ok(()),
@@ -161,51 +145,18 @@ impl<S: Read + Write> Client<S> {
                 }
             };
             if let Some(answer) = answer {
-                self.send(|writer| writer.bytes(&answer))?;
+                self.packets.send(|writer| writer.bytes(&answer))?;
             }
         }
     }
 
     fn receive_result(&mut self) -> Result<Vec<u8>> {
-        let payload = self.receive()?;
+        let payload = self.packets.receive()?;
         match payload.first() {
             Some(0xff) => Err(refused("the statement", &ErrPacket::parse(&payload)?)),
             _ => Ok(payload),
         }
     }
-
-    fn receive(&mut self) -> Result<Vec<u8>> {
-        let mut chunk = [0; 4_096];
-        loop {
-            let mut rest = &self.received[..];
-            let packet = self
-                .packets
-                .next(&mut rest)?
-                .map(|Packet { sequence, payload }| (sequence, payload.to_vec()));
-            let taken = self.received.len() - rest.len();
-            self.received.drain(..taken);
-            if let Some((sequence, payload)) = packet {
-                self.sequence.expect(sequence)?;
-                return Ok(payload);
-            }
-            let len = self.stream.read(&mut chunk).map_err(lost)?;
-            if len == 0 {
-                return Err(Error::new(ErrorKind::Truncated, "the server hung up"));
-            }
-            self.received.extend_from_slice(&chunk[..len]);
-        }
-    }
-
-    fn send(&mut self, write: impl FnOnce(&mut Writer<'_>)) -> Result<()> {
-        self.out.clear();
-        write_packet(&mut self.out, &mut self.sequence, write);
-        let sent = self.stream.write_all(&self.out);
-        sent.and_then(|()| self.stream.flush()).map_err(lost)
-    }
-}
-
-fn lost(error: std::io::Error) -> Error {
-    Error::io("talk to the server", &error)
 }
 
 fn refused(what: impl std::fmt::Display, error: &ErrPacket<'_>) -> Error {
@@ -241,7 +192,7 @@ mod tests {
     use super::*;
     use crate::buf::Pools;
     use crate::engine::Clock;
-    use crate::frame::mysql::{HEADER_LEN, SSL_REQUEST_LEN};
+    use crate::frame::mysql::{HEADER_LEN, SSL_REQUEST_LEN, Sequence, write_packet};
     use crate::tls::{ClientOptions, Verify};
 
     /// A server that says all it has to say at once, and what it is told.

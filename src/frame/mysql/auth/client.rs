@@ -68,7 +68,7 @@ impl ClientAuth {
     pub fn answer(&self) -> Result<Zeroizing<Vec<u8>>> {
         let password = &self.password.0;
         if password.is_empty() {
-            let empty: &[u8] = if self.plugin.is_sha2() { &[0] } else { &[] };
+            let empty = self.plugin.empty_answer().unwrap_or_default();
             return Ok(Zeroizing::new(empty.to_vec()));
         }
         match self.plugin {

@@ -80,6 +80,26 @@ impl Plugin {
             .is_some_and(|request| *answer == [request])
     }
 
+    /// No password's answer, of the length that the plugin reads: a wrong one is a failed handshake
+    /// to MariaDB.
+    pub fn wrong_answer(self) -> &'static [u8] {
+        match self {
+            Self::Native => &[0; 20],
+            Self::CachingSha2 => &[0; 32],
+            Self::Ed25519 => &[0; 64],
+            _ => &[],
+        }
+    }
+
+    /// The answer that says that there is no password; `None` where the plugin has no such answer.
+    pub fn empty_answer(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Native => Some(&[]),
+            Self::CachingSha2 | Self::Sha256 => Some(&[0]),
+            _ => None,
+        }
+    }
+
     /// True where what a client answers may be a password in clear, whatever the transport. Of an
     /// unknown plugin nothing better can be said.
     pub fn is_clear(self) -> bool {

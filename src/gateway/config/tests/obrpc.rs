@@ -132,6 +132,10 @@ fn keys_without_an_effect_are_errors() {
             ":10: proxy_protocol has no effect with protocol = \"obrpc\"",
         ),
         (
+            two_sided(CERT, OFF).replace("db.example:1", "original"),
+            ":9: address = \"original\" is for protocol = \"obrpc\"",
+        ),
+        (
             rpc("method = \"ssl\"", NONE),
             ":6: method = \"ssl\" is not one of none, ssl_no_encrypt, ssl_io; did you mean",
         ),

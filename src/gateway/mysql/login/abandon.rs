@@ -56,7 +56,7 @@ impl Login {
             }
             LoginReply::MoreData(_) if payload == FAST_AUTH_DONE => {}
             LoginReply::AuthSwitch(switch) | LoginReply::NextFactor(switch) => {
-                self.send_to_server(wrong_answer(Plugin::named(switch.plugin)));
+                self.send_to_server(Plugin::named(switch.plugin).wrong_answer());
             }
             LoginReply::OldPasswordSwitch | LoginReply::MoreData(_) => self.send_to_server(&[]),
         }
@@ -72,24 +72,13 @@ impl Login {
             capabilities,
             collation: COLLATION_UTF8,
             user: b"sealwire: the client has left",
-            auth_response: wrong_answer(Plugin::Native),
+            auth_response: Plugin::Native.wrong_answer(),
             plugin: Plugin::Native.name().map(str::as_bytes),
             ..HandshakeResponse::default()
         };
         let mut login = Zeroizing::new(Vec::new());
         nobody.write(&mut Writer::new(&mut login));
         self.pass_login(login).unwrap_or(Step::End)
-    }
-}
-
-/// No password's answer, of the length that the plugin reads: a wrong one is a failed handshake to
-/// MariaDB.
-fn wrong_answer(plugin: Plugin) -> &'static [u8] {
-    match plugin {
-        Plugin::Native => &[0; 20],
-        Plugin::CachingSha2 => &[0; 32],
-        Plugin::Ed25519 => &[0; 64],
-        _ => &[],
     }
 }
 

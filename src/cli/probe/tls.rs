@@ -1,0 +1,206 @@
+//! What is seen of a server's TLS, and how it is judged.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::link::Link;
+use super::{Findings, Probe};
+use crate::engine::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::config::{Files, Given, SYSTEM};
+use crate::stream::Stream;
+use crate::tls::{
+    Certificate, ClientConfig, ClientOptions, Fingerprint, Identity, Roots, ServerName, Verify,
+    Witness,
+};
+
+/// What a server is met with, and what it is judged by.
+pub(super) struct Examiner {
+    /// Believes everybody, so that everything is seen; nothing secret is ever sent.
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) witness: Arc<Witness>,
+    pub(super) name: ServerName<'static>,
+    pub(super) has_identity: bool,
+    /// `--ca`, for the report.
+    pub(super) ca: String,
+    roots: Arc<Roots>,
+}
+
+/// How a chain is judged in each of the modes of `[route.server]`.
+pub(super) struct Verdict {
+    /// `tls = "verify-full"`.
+    pub(super) full: Result<()>,
+    /// The same with `allow_cn_name = true`.
+    pub(super) allow_cn_name: Result<()>,
+    /// `tls = "verify-ca"`.
+    pub(super) ca: Result<()>,
+    /// What `tls = "fingerprint"` takes.
+    pub(super) fingerprint: Option<Fingerprint>,
+}
+
+/// Whether a second session went on from the first.
+pub(super) enum Resumption {
+    Yes,
+    No,
+    /// What the server answers to the attempt.
+    Fails(Error),
+}
+
+impl Examiner {
+    /// Reads the files that the flags name.
+    pub(super) fn new(probe: &Probe) -> Result<Self> {
+        let mut files = Files::new("".into());
+        let given = |flag, value: &String| Given::flag(flag, value.clone());
+        let ca = probe.ca.clone().unwrap_or_else(|| SYSTEM.into());
+        let roots = files.roots(&given("--ca", &ca))?;
+        let identity = match (&probe.cert, &probe.key) {
+            (Some(cert), Some(key)) => {
+                Some(probe.identity(&mut files, &given("--cert", cert), &given("--key", key))?)
+            }
+            _ => None,
+        };
+        let witness = Arc::new(Witness::default());
+        let config = ClientConfig::new(&ClientOptions {
+            identity: identity.clone(),
+            witness: Some(Arc::clone(&witness)),
+            handshake_timeout: probe.timeout(),
+            ..ClientOptions::new(Verify::DangerNone)
+        })?;
+        Ok(Self {
+            config,
+            witness,
+            name: server_name(probe)?,
+            has_identity: identity.is_some(),
+            ca,
+            roots,
+        })
+    }
+
+    /// Judges the chain that was seen, as a connection would that sends something secret.
+    pub(super) fn judge(&self, chain: &[Vec<u8>]) -> Result<Verdict> {
+        let now = Clock::start().now();
+        let judged = |verify, allow_cn_name| -> Result<Result<()>> {
+            let options = ClientOptions {
+                allow_cn_name,
+                ..ClientOptions::new(verify)
+            };
+            let config = ClientConfig::new(&options)?;
+            Ok(config.judge(chain, &self.name, now))
+        };
+        let roots = || Arc::clone(&self.roots);
+        let leaf = chain.first().and_then(|der| Certificate::from_der(der));
+        Ok(Verdict {
+            full: judged(Verify::Full(roots()), false)?,
+            allow_cn_name: judged(Verify::Full(roots()), true)?,
+            ca: judged(Verify::Ca(roots()), false)?,
+            fingerprint: leaf.map(|leaf| leaf.fingerprint()),
+        })
+    }
+}
+
+impl Probe {
+    fn identity(
+        &self,
+        files: &mut Files,
+        cert: &Given<String>,
+        key: &Given<String>,
+    ) -> Result<Arc<Identity>> {
+        let file = self.key_passphrase_file.clone();
+        let file = file.map(|file| Given::flag("--key-passphrase-file", file));
+        let passphrase = file.map(|file| files.passphrase(&file)).transpose()?;
+        files.identity(cert, key, passphrase.as_deref().map(Vec::as_slice))
+    }
+}
+
+/// Meets a server that begins with TLS.
+pub(super) fn examine(
+    mut stream: Stream<Link>,
+    probe: &Probe,
+    examiner: &Examiner,
+    findings: &mut Findings,
+) -> Result<()> {
+    let began = Instant::now();
+    stream.start_tls_client(&examiner.config, &examiner.name)?;
+    stream.handshake()?;
+    findings.tls = stream.connection().facts().cloned();
+    end(&mut stream, began.elapsed())?;
+    findings.resumption = Some(resume(probe, examiner));
+    Ok(())
+}
+
+fn resume(probe: &Probe, examiner: &Examiner) -> Resumption {
+    let attempt = || {
+        let began = Instant::now();
+        let mut stream = Link::connect(&probe.server, probe.timeout())?.into_stream();
+        stream.start_tls_client(&examiner.config, &examiner.name)?;
+        stream.handshake()?;
+        end(&mut stream, began.elapsed())?;
+        Ok(stream
+            .connection()
+            .facts()
+            .is_some_and(|facts| facts.resumed))
+    };
+    Resumption::of(attempt())
+}
+
+impl Resumption {
+    pub(super) fn of(is_resumed: Result<bool>) -> Self {
+        match is_resumed {
+            Ok(true) => Self::Yes,
+            Ok(false) => Self::No,
+            Err(error) => Self::Fails(error),
+        }
+    }
+}
+
+/// Ends this side and reads what comes up to the server's end: session tickets, or the alert by
+/// which TLS 1.3 refuses a client's certificate when the client believes all to be well. A server
+/// that says nothing has no objection.
+fn end(stream: &mut Stream<Link>, handshake: Duration) -> Result<()> {
+    stream.close()?;
+    let wait = (4 * handshake).max(OBJECTION_WAIT_MIN);
+    let deadline = stream.socket_mut().deadline().min(Instant::now() + wait);
+    stream.socket_mut().set_deadline(deadline);
+    let mut ignored = [0; 4_096];
+    for _ in 0..READS_MAX {
+        match stream.read(&mut ignored) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return objection(error),
+        }
+    }
+    Ok(())
+}
+
+/// What is left of an error once everything is over.
+fn objection(error: io::Error) -> Result<()> {
+    match error.downcast::<Error>() {
+        Ok(error) if matches!(error.kind(), ErrorKind::TlsAlert(_)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The name that is asked for: behind a Unix socket is this machine.
+fn server_name(probe: &Probe) -> Result<ServerName<'static>> {
+    let Some(given) = &probe.server_name else {
+        let localhost = || ServerName::try_from("localhost").ok();
+        let name = probe.server.server_name();
+        return name.or_else(localhost).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Misuse,
+                "the server has no name; give --server-name",
+            )
+        });
+    };
+    ServerName::try_from(given.clone()).map_err(|_| {
+        let text = format!("--server-name: {given:?} is neither a DNS name nor an IP address");
+        Error::new(ErrorKind::Config, text)
+    })
+}
+
+/// How long a server is waited for to object to a client's certificate, on the fastest of ways.
+const OBJECTION_WAIT_MIN: Duration = Duration::from_millis(250);
+
+/// Reads behind the handshake, of a server that goes on talking.
+const READS_MAX: usize = 64;
