@@ -11,7 +11,7 @@ use super::plan::{
     ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
 use super::source::LegSource;
-use super::{secret, trust};
+use super::{require, secret, trust};
 use crate::engine::backend::SocketOptions;
 use crate::error::{Error, Result};
 use crate::tls::{
@@ -73,10 +73,14 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
             ClientTls::Passthrough
         }
     };
+    let require = require::account_rules(&source.require, context.protocol, &tls)?;
+    let mut conditions = trust::conditions(source);
+    conditions.extend(require.iter().flat_map(|rules| rules.conditions()));
     Ok(ClientSide {
         tls,
         trusted_proxies: Networks::parse("trusted_proxies", &source.trusted_proxies)?,
-        conditions: trust::conditions(source),
+        require,
+        conditions,
         socket: socket_options(source),
     })
 }
@@ -117,7 +121,7 @@ fn client_terminated(
         let word = if is_required { "required" } else { "preferred" };
         return Err(mode_error(source, word, "needs cert and key"));
     };
-    let (client_cert, client_auth) = client_auth(source, context.files)?;
+    let (client_cert, client_auth) = client_auth(source, context.protocol, context.files)?;
     if !is_required && matches!(client_cert, ClientCert::Required | ClientCert::Pinned) {
         let text = "cannot go with client_cert = \"required\" or fingerprints: a client without \
                     TLS shows no certificate";
@@ -148,13 +152,19 @@ fn client_terminated(
     })
 }
 
-fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
+fn client_auth(
+    source: &LegSource,
+    protocol: Protocol,
+    files: &mut Files,
+) -> Result<(ClientCert, ClientAuth)> {
     if trust::has_fingerprints(source) {
         return pinned_clients(source, files);
     }
-    let default = match source.ca {
-        Some(_) => ClientCert::Required,
-        None => ClientCert::None,
+    // As MySQL's servers do, which leave it to the account whether one must be shown.
+    let default = match (&source.ca, protocol) {
+        (None, _) => ClientCert::None,
+        (_, Protocol::Mysql) if source.allowed_clients.is_empty() => ClientCert::Optional,
+        _ => ClientCert::Required,
     };
     let mode = choose(
         "client_cert",

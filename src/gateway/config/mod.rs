@@ -7,6 +7,7 @@ mod legs;
 mod mysql;
 mod networks;
 mod plan;
+mod require;
 mod secret;
 mod source;
 mod trust;
@@ -24,6 +25,7 @@ pub(crate) use plan::{
 };
 #[cfg(test)]
 pub(crate) use plan::{ClientSide, ServerSide};
+pub(crate) use require::AccountRules;
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};

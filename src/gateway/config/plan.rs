@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::files::Stamp;
 use super::networks::Networks;
+use super::require::AccountRules;
 use super::source::Source;
 use crate::engine::backend::SocketOptions;
 use crate::engine::{Address, BackendChoice};
@@ -83,6 +84,8 @@ pub(crate) struct ClientSide {
     pub(crate) tls: ClientTls,
     /// From where a MySQL client may speak for others.
     pub(crate) trusted_proxies: Networks,
+    /// What accounts of a MySQL server must be like, where anything is said.
+    pub(crate) require: Option<Arc<AccountRules>>,
     /// What else decides whom it believes, one sentence each, for a report.
     pub(crate) conditions: Vec<String>,
     /// Options of its sockets.

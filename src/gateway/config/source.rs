@@ -2,6 +2,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::document::{Document, Given, Place, Section};
+use super::require::RequireSource;
 use crate::error::Result;
 
 /// A configuration as written: every value with its place, nothing judged yet.
@@ -63,6 +64,7 @@ pub(crate) struct LegSource {
     pub(crate) server_public_key: Option<Given<String>>,
     pub(crate) danger_fetch_server_public_key: Option<Given<bool>>,
     pub(crate) trusted_proxies: Vec<Given<String>>,
+    pub(crate) require: RequireSource,
     pub(crate) suites: Vec<Given<String>>,
     pub(crate) min_version: Option<Given<String>>,
     pub(crate) keepalive_s: Option<Given<u64>>,
@@ -162,6 +164,7 @@ impl LegSource {
             server_public_key: None,
             danger_fetch_server_public_key: None,
             trusted_proxies: Vec::new(),
+            require: RequireSource::default(),
             suites: Vec::new(),
             min_version: None,
             keepalive_s: None,
@@ -194,6 +197,7 @@ impl LegSource {
             server_public_key: section.text("server_public_key")?,
             danger_fetch_server_public_key: section.boolean("danger_fetch_server_public_key")?,
             trusted_proxies: section.texts("trusted_proxies")?,
+            require: RequireSource::read(section)?,
             suites: section.texts("suites")?,
             min_version: section.text("min_version")?,
             keepalive_s: section.number("keepalive_s", KEEPALIVE_S)?,
@@ -292,6 +296,10 @@ const CLIENT_KEYS: &[&str] = &[
     "client_cert",
     "tickets",
     "trusted_proxies",
+    "require",
+    "require_default",
+    "require_dialect",
+    "require_oneline",
     "suites",
     "min_version",
     "keepalive_s",

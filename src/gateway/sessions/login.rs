@@ -33,12 +33,10 @@ impl Sessions {
         }
     }
 
-    /// The client has logged in as another user where that could not be seen in time, on a route
-    /// on which it might send a password for all to read. Nothing of it has left yet.
-    pub(super) fn end_missed_login(&mut self, engine: &mut Engine, key: usize) {
-        let text = "COM_CHANGE_USER in a compressed frame or behind another command, where a \
-                    password may have to change its form: use TLS on both legs, or on neither";
-        let error = Error::new(ErrorKind::Misuse, text);
+    /// The client has logged in as another user where that could not be seen in time, or can do so
+    /// unseen from now on. Nothing of it has left yet.
+    pub(super) fn end_unseen(&mut self, engine: &mut Engine, key: usize, why: &str) {
+        let error = Error::new(ErrorKind::Misuse, why);
         self.count_failure(key, &error);
         if let Some(session) = self.slab.get(key) {
             report::session_failed(session, Side::Client, &error);
@@ -48,8 +46,13 @@ impl Sessions {
 
     /// TLS that the login asked for is in use.
     pub(super) fn login_secured(&mut self, engine: &mut Engine, key: usize, side: Side) {
-        if let Some(run) = self.slab.get_mut(key).and_then(|s| s.login.as_mut()) {
-            run.login.secured(side);
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        let facts = session.leg(side).id.and_then(|id| engine.facts(id));
+        let facts = facts.map(Arc::clone);
+        if let Some(run) = &mut session.login {
+            run.login.secured(side, facts);
             self.login(engine, key);
         }
     }
@@ -160,11 +163,15 @@ impl Sessions {
         }
     }
 
-    /// The client's leg has failed: what there is to tell went out with that.
+    /// The client's leg has failed: what there is to tell went out with that. A denial is told all
+    /// the same to the log.
     fn login_over(&mut self, engine: &mut Engine, key: usize, error: &Error, is_refusal: bool) {
-        let Some(session) = self.slab.get(key) else {
+        let Some(session) = self.slab.get_mut(key) else {
             return;
         };
+        let denial = session.login.as_mut().and_then(|run| run.login.denial());
+        let is_refusal = is_refusal || denial.is_some();
+        let error = denial.as_ref().map_or(error, |denial| &denial.error);
         match is_refusal {
             true => report::login_refused(session, error),
             false => report::handshake_failed(session, Side::Client, error),
@@ -202,6 +209,11 @@ impl Sessions {
         if let Some(id) = session.client.id {
             engine.write(id, run.login.out(Side::Client));
             engine.close(id);
+        }
+        if let Some(id) = session.server.id {
+            let out = run.login.out(Side::Server);
+            let taken = engine.write(id, out);
+            out.drain(..taken);
         }
         run.step = match session.server.id {
             Some(_) if !session.server.is_ended => run.login.abandon(),
@@ -251,6 +263,7 @@ pub(super) fn of(state: &RouteState, peer: PeerAddress) -> Option<Box<LoginRun>>
             server: Arc::clone(&route.server.public_key),
             own: state.password_key.clone(),
         },
+        accounts: (route.client.require.clone()).map(|rules| (rules, peer)),
     };
     Some(Box::new(LoginRun {
         login: Login::new(policy),

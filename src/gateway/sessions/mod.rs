@@ -365,8 +365,8 @@ impl Sessions {
             Side::Server => &shard.to_client_bytes,
         };
         bytes.fetch_add(relayed.bytes as u64, Relaxed);
-        if (session.follower.as_ref()).is_some_and(|it| it.has_missed_login()) {
-            return self.end_missed_login(engine, key);
+        if let Some(why) = session.follower.as_ref().and_then(|it| it.objection()) {
+            return self.end_unseen(engine, key, why);
         }
         if self.is_draining {
             self.leave(engine, key);

@@ -167,6 +167,7 @@ fn route(address: ServerAddress) -> Route {
         client: ClientSide {
             tls: ClientTls::Off,
             trusted_proxies: Networks::default(),
+            require: None,
             conditions: Vec::new(),
             socket: SocketOptions::default(),
         },
