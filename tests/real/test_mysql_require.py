@@ -10,7 +10,7 @@ import struct
 import zlib
 from functools import cache
 
-from harness import databases, pki
+from harness import clients, databases, pki
 from harness.case import ONCE
 from harness.databases import PASSWORD, Database, MariaDb
 from harness.gateway import Gateway
@@ -96,7 +96,7 @@ class Compressed:
 
     def write(self, payload: bytes) -> None:
         framed = protocol.packet(self.sequence, payload)
-        self.socket.sendall(len(framed).to_bytes(3, "little") + bytes([0]) + bytes(3) + framed)
+        self.socket.sendall(len(framed).to_bytes(3, "little") + bytes([self.sequence]) + bytes(3) + framed)
         self.sequence += 1
 
     def read(self) -> bytes:
@@ -172,11 +172,7 @@ class Matrix(RequireCase):
                         differing.append(f"{user} {requirement}, {way}, {password}: {wanted} but here {found}")
         self.assertEqual(differing, [])
         self.assertTrue(all(counts.values()), f"a kind of answer is missing: {counts}")
-        self.assertEqual(self.logged_in(server), 0)
-
-    def logged_in(self, server: Database) -> int:
         until(lambda: server.sessions() == 0, "every session has ended")
-        return server.sessions()
 
     def test_mariadb(self):
         self.check("mariadb")
@@ -186,3 +182,213 @@ class Matrix(RequireCase):
 
     def test_seekdb(self):
         self.check("seekdb")
+
+
+class ChangeOfUser(RequireCase):
+    """From an account that anybody may be to one whose rule is stricter, over the same connection."""
+
+    # Who may come from anywhere, who must show a certificate, and who is not known.
+    RULES = [{"user": "g_none"}, {"user": "g_ssl", "ssl": True}, {"user": "g_x509", "x509": True}]
+
+    def enter(self, gateway: Gateway, way: str = "tls13", **options) -> Client:
+        return Client.connect("127.0.0.1", gateway.port, "g_none", PASSWORD, ways()[way], **options)
+
+    def check(self, kind: str):
+        server = prepared(kind)
+        gateway = self.guarded(server, self.RULES, require_default="deny")
+        with self.enter(gateway, "alice tls13") as client:
+            for user in ("g_x509", "g_ssl", "g_none"):
+                server.forget_passwords()
+                client.change_user(user, PASSWORD)
+                (row,) = client.query("SELECT CURRENT_USER()").rows
+                self.assertEqual(row[0].split("@")[0], user)
+            client.quit()
+        for user, words in (("g_x509", "shown no certificate"), ("g_issuer", "no rule names")):
+            with self.subTest(user), self.enter(gateway) as client:
+                error = self.refused_by_rule(gateway, lambda: client.change_user(user, PASSWORD), words)
+                self.assertEqual(error.state, server.refused_state)
+                self.assertEqual(
+                    error.message, f"Access denied for user '{user}'@'127.0.0.1' (using password: YES)"
+                )
+                with self.assertRaises((OSError, EOFError)):
+                    client.query("SELECT CURRENT_USER()")
+                gateway.failed(name(client), "account_denied")
+        until(lambda: server.sessions() == 0, "every session has ended")
+
+    def test_on_mariadb(self):
+        self.check("mariadb")
+
+    def test_on_mysql(self):
+        self.check("mysql")
+
+    def test_on_seekdb(self):
+        self.check("seekdb")
+
+    def check_framed(self, kind: str, framed, **options):
+        """A change that the rules allow passes; one that they deny ends the session with nothing of it sent."""
+        server = prepared(kind)
+        gateway = self.guarded(server, self.RULES)
+        client = framed(self.enter(gateway, **options))
+        client.change_user("g_ssl", PASSWORD)
+        (row,) = client.query("SELECT CURRENT_USER()").rows
+        self.assertEqual(row[0].split("@")[0], "g_ssl")
+        with self.assertRaises((OSError, EOFError)):
+            client.change_user("g_x509", PASSWORD)
+        self.assertIn("COM_CHANGE_USER", gateway.failed(name(client), "misuse")["reason"])
+        client.close()
+        until(lambda: server.sessions() == 0, "every session has ended")
+
+    def test_in_compressed_frames(self):
+        def framed(client: Client) -> Client:
+            client.wire = Compressed(client)
+            return client
+
+        capabilities = protocol.DEFAULT_CAPABILITIES | protocol.COMPRESS
+        self.check_framed("mariadb", framed, capabilities=capabilities)
+
+    def test_in_frames_of_oceanbase(self):
+        self.check_framed("seekdb", ob20.framed, attributes=ob20.ATTRIBUTES)
+
+    def test_behind_another_command(self):
+        gateway = self.guarded(prepared("mariadb"), self.RULES)
+        client = self.enter(gateway)
+        auth = protocol.hashed(protocol.NATIVE, PASSWORD, client.greeting.scramble)
+        change = bytes([protocol.CHANGE_USER]) + b"g_x509\0" + bytes([len(auth)]) + auth + b"\0"
+        change += struct.pack("<H", protocol.UTF8MB4) + protocol.NATIVE.encode() + b"\0"
+        ask = bytes([protocol.QUERY]) + b"SELECT SLEEP(1)"
+        client.wire.socket.sendall(protocol.packet(0, ask) + protocol.packet(0, change))
+        self.assertTrue(clients.is_ended(client.wire.socket))
+        self.assertIn("COM_CHANGE_USER", gateway.failed(name(client), "misuse")["reason"])
+        client.close()
+
+    def test_where_commands_cannot_be_seen(self):
+        """A framing that the gateway cannot read is refused in the login, and zstd is not even offered."""
+        server = prepared("seekdb")
+        gateway = self.guarded(server, self.RULES)
+        attributes = ob20.ATTRIBUTES | {"__proxy_capability_flag": str(1 << 8 | 1 << 22)}
+        with self.assertRaises(ServerError) as found:
+            self.enter(gateway, attributes=attributes)
+        self.assertEqual((found.exception.code, found.exception.state), (3159, "HY000"))
+        gateway.claimed(**{"class": "misuse"})
+        zstd = 1 << 26
+        mysql = prepared("mysql")
+        gateway = self.guarded(mysql, self.RULES)
+        for port, is_offered in ((mysql.port, True), (gateway.port, False)):
+            with Client.connect("127.0.0.1", port, "g_none", PASSWORD, ways()["tls13"]) as client:
+                self.assertEqual(bool(client.greeting.capabilities & zstd), is_offered)
+                client.quit()
+
+
+class Spelling(RequireCase):
+    """No way to write an account gets around its rule."""
+
+    OTHERS = ("g_none", "g_ssl")
+
+    def check(self, server: Database, spellings, required: list, words: str = "", **settings):
+        gateway = self.guarded(server, required, **settings)
+        for spelling in spellings:
+            with self.subTest(spelling):
+                server.forget_passwords()
+                attempt = lambda: Client.connect("127.0.0.1", gateway.port, spelling, PASSWORD, ways()["tls13"])
+                error = self.refused_by_rule(gateway, attempt, words)
+                self.assertEqual(error.state, server.refused_state)
+        gateway.judges_failures = False
+
+    def test_on_oceanbase(self):
+        """Tenant and cluster in both orders, with separators of its proxy; left out; quoted; in upper case."""
+        server = prepared("seekdb")
+        spellings = (
+            *("g_x509", "g_x509@sys", "g_x509@sys#c1", "g_x509#c1", "c1:sys:g_x509", "c1:sys:g_x509:7", "c1.sys.g_x509"),
+            *("c1-sys-g_x509", "'g_x509'", "'g_x509'@sys", "G_X509@SYS#c1", "g_x509@", "g_x509@sys#c1:3"),
+        )
+        required = [{"user": "g_x509", "tenant": "sys", "cluster": "c1", "x509": True}]
+        self.check(server, spellings, required, "shown no certificate")
+        faults = ("g_x509@sys@sys", "g_x509#c1@sys", "g_x509@sys#c1#c1")
+        self.check(server, faults, required, "more than one")
+
+    def test_quotes_and_length(self):
+        required = [{"user": "g_x509", "x509": True}]
+        for kind in ("mariadb", "mysql"):
+            server = prepared(kind)
+            with self.subTest(kind):
+                self.check(server, ("g_x509", "'g_x509'"), required, "shown no certificate")
+                self.check(server, ("g_x509" + "x" * 123,), required, "longer than a server reads")
+
+    def test_charsets(self):
+        """What is no ASCII counts as UTF-8 only where the client says that it is."""
+        server = prepared("mariadb")
+        server.execute(f"CREATE USER 'g_\u00e9'@'%' IDENTIFIED BY '{PASSWORD}'".encode().decode())
+        gateway = self.guarded(server, [{"user": "g_\u00e9", "x509": True}])
+        latin1, gbk, utf8 = 8, 28, protocol.UTF8MB4
+        for charset, words in ((utf8, "shown no certificate"), (latin1, "charset"), (gbk, "charset")):
+            with self.subTest(charset):
+                attempt = lambda: Client.connect(
+                    "127.0.0.1", gateway.port, "g_\u00e9", PASSWORD, ways()["tls13"], charset=charset
+                )
+                self.refused_by_rule(gateway, attempt, words)
+        gateway.judges_failures = False
+
+
+class AtTheServer(RequireCase):
+    """What the server sees of logins that are denied, and what a client can tell from how it is refused."""
+
+    def test_it_neither_lets_the_account_in_nor_blocks_the_gateway(self):
+        namespace = Namespace()
+        server = MariaDb(
+            pki.server(addresses=(namespace.address,)), namespace, max_connect_errors=5, general_log=1, log_output="TABLE"
+        )
+        self.addCleanup(server.stop)
+        gateway = self.guarded(server, [{"user": "native", "x509": True}])
+        gateway.judges_failures = False
+        for way in ("plain", "tls13") * 10:
+            attempt = lambda: Client.connect("127.0.0.1", gateway.port, "native", PASSWORD, ways()[way])
+            self.refused_by_rule(gateway, attempt, "'native'@'%' REQUIRE X509")
+        Client.connect("127.0.0.1", gateway.port, "native", PASSWORD, ways()["alice tls13"]).quit()
+        # The server sees another host than the gateway, and both refusals are in the same words all the same.
+        with self.assertRaises(ServerError) as found:
+            Client.connect("127.0.0.1", gateway.port, "native", "wrong", ways()["alice tls13"])
+        wrong = found.exception
+        attempt = lambda: Client.connect("127.0.0.1", gateway.port, "native", "wrong", ways()["tls13"])
+        denied = self.refused_by_rule(gateway, attempt)
+        self.assertEqual(denied.args, wrong.args)
+        self.assertEqual(denied.sequence, wrong.sequence)
+        with self.assertRaises(ServerError) as found:
+            Client.connect(server.host, server.port, "native", "wrong", ways()["tls13"])
+        self.assertNotIn("'127.0.0.1'", found.exception.message)
+        seen = server.execute("SELECT argument FROM mysql.general_log WHERE command_type = 'Connect'")
+        allowed = [row for row in seen if "native@" in str(row[0]) and "denied" not in str(row[0])]
+        refused = [row for row in seen if "sealwire: account refused" in str(row[0])]
+        self.assertGreaterEqual(len(refused), 21)
+        self.assertLessEqual(len(allowed), 3, allowed)
+        gateway.judges_failures = False
+
+    def test_an_account_for_everybody_lets_nobody_in(self):
+        """Whoever logs in as nobody may be let in as the anonymous user: it leaves at once, and the client is refused."""
+        server = MariaDb(pki.server())
+        self.addCleanup(server.stop)
+        server.execute("CREATE USER ''@'%' IDENTIFIED BY ''", f"CREATE USER 'blank'@'%' IDENTIFIED BY ''")
+        gateway = self.guarded(server, [{"user": "blank", "x509": True}])
+        gateway.judges_failures = False
+        before = self.aborted(server)
+        attempt = lambda: Client.connect("127.0.0.1", gateway.port, "blank", "", ways()["tls13"])
+        error = self.refused_by_rule(gateway, attempt)
+        self.assertEqual(error.message, "Access denied for user 'blank'@'127.0.0.1' (using password: NO)")
+        until(lambda: server.sessions() == 0, "nobody has left")
+        self.assertEqual(self.aborted(server), before)
+
+    def aborted(self, server: Database) -> str:
+        """How many clients have left without a word."""
+        return server.execute("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")[0][1]
+
+    def test_rules_are_reloaded(self):
+        gateway = self.guarded(prepared("mariadb"), [{"user": "g_none", "x509": True}])
+        attempt = lambda: Client.connect("127.0.0.1", gateway.port, "g_none", PASSWORD, ways()["tls13"])
+        self.refused_by_rule(gateway, attempt)
+        text = gateway.config.read_text()
+        gateway.config.write_text(text.replace("x509 = true", "ssl = true"))
+        self.assertEqual(gateway.reload()["message"], "reloaded")
+        attempt().quit()
+        gateway.config.write_text(text.replace("x509 = true", 'cipher = "AES256-SHA"'))
+        self.assertEqual(gateway.reload()["message"], "reload failed")
+        attempt().quit()
+        gateway.judges_failures = False
