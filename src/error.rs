@@ -50,6 +50,8 @@ pub enum ErrorKind {
     TlsAlert(u8),
     /// The peer's certificate was refused by this end.
     Certificate(CertificateFault),
+    /// The peer logs in as somebody who may not do so over such a connection.
+    AccountDenied,
     /// A bound of this end was reached.
     Limit,
     /// A defect of this library.
@@ -160,6 +162,7 @@ impl ErrorKind {
             Self::TlsIncompatible => "tls_incompatible",
             Self::TlsAlert(_) => "tls_alert",
             Self::Certificate(fault) => fault.class(),
+            Self::AccountDenied => "account_denied",
             Self::Limit => "limit",
             Self::Internal => "internal",
         }

@@ -152,6 +152,7 @@ pub enum RecordPath {
 pub struct ServerConfig {
     rustls: Arc<rustls::ServerConfig>,
     verifier: Option<Arc<ClientVerifier>>,
+    openssl_suites: Vec<&'static str>,
     records: RecordPath,
     handshake_timeout: Duration,
 }
@@ -178,6 +179,11 @@ impl ServerConfig {
             Some(verifier) => Arc::clone(verifier) as _,
             None => Arc::new(NoClientAuth),
         };
+        let openssl_suites = suites::usable(
+            &provider.cipher_suites,
+            options.min_version,
+            &*options.identity.certified().key,
+        );
         let resolver = OneIdentity {
             identity: Arc::clone(&options.identity),
             required_protocol: required(options.application_protocol),
@@ -196,6 +202,7 @@ impl ServerConfig {
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
+            openssl_suites,
             records: options.records,
             handshake_timeout: options.handshake_timeout,
         }))
@@ -210,6 +217,7 @@ impl ServerConfig {
         Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier: self.verifier.clone(),
+            openssl_suites: self.openssl_suites.clone(),
             records: self.records,
             handshake_timeout: self.handshake_timeout,
         })
@@ -218,6 +226,11 @@ impl ServerConfig {
     /// From the connection being made to the end of the handshake.
     pub fn handshake_timeout(&self) -> Duration {
         self.handshake_timeout
+    }
+
+    /// The cipher suites that a handshake may come to with this key, by OpenSSL's names.
+    pub fn openssl_suites(&self) -> &[&'static str] {
+        &self.openssl_suites
     }
 
     pub(super) fn rustls(&self) -> &Arc<rustls::ServerConfig> {

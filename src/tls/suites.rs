@@ -1,4 +1,5 @@
 use rustls::crypto::aws_lc_rs;
+use rustls::sign::SigningKey;
 use rustls::{CipherSuite, NamedGroup, SignatureScheme, SupportedCipherSuite};
 
 use super::Version;
@@ -23,6 +24,24 @@ pub(super) fn name(suite: CipherSuite) -> &'static str {
 pub(super) fn openssl_name(iana: &str) -> &'static str {
     let entry = SUITES.iter().find(|entry| entry.iana == iana);
     entry.map_or("", |entry| entry.openssl)
+}
+
+/// OpenSSL's names of those suites that a server with this key can come to.
+pub(super) fn usable(
+    suites: &[SupportedCipherSuite],
+    min_version: Version,
+    key: &dyn SigningKey,
+) -> Vec<&'static str> {
+    let is_usable = |suite: &&SupportedCipherSuite| match suite {
+        SupportedCipherSuite::Tls13(_) => true,
+        SupportedCipherSuite::Tls12(suite) => {
+            min_version == Version::Tls12 && key.choose_scheme(suite.sign).is_some()
+        }
+    };
+    let usable = suites.iter().filter(is_usable);
+    usable
+        .map(|suite| openssl_name(name(suite.suite())))
+        .collect()
 }
 
 /// The IANA name of a key exchange group.

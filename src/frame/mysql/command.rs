@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::wire::{Reader, Writer};
 
 use super::capabilities::Capabilities;
-use super::response::{Attributes, read_plugin};
+use super::response::{Attributes, read_plugin, splice_user};
 use super::violation::Violation;
 
 /// A command, by the first byte of its packet. A byte without a name is a command as well, one that
@@ -128,8 +128,7 @@ impl<'a> ChangeUser<'a> {
     ///
     /// Where it is another command or a field is not whole.
     pub fn parse(payload: &'a [u8], capabilities: Capabilities) -> Result<Self, Violation> {
-        Self::read(&mut Reader::new(payload), capabilities)
-            .ok_or(Violation::Malformed("a COM_CHANGE_USER"))
+        Self::read(&mut Reader::new(payload), capabilities).ok_or(MALFORMED)
     }
 
     /// The command's payload with another authentication response; every other byte stays.
@@ -141,7 +140,20 @@ impl<'a> ChangeUser<'a> {
         payload: &[u8],
         auth_response: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Violation> {
-        splice(payload, auth_response).ok_or(Violation::Malformed("a COM_CHANGE_USER"))
+        splice(payload, auth_response).ok_or(MALFORMED)
+    }
+
+    /// The command's payload with another user; every other byte stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the payload is another command.
+    pub fn with_user(payload: &[u8], user: &[u8]) -> Result<Zeroizing<Vec<u8>>, Violation> {
+        let mut reader = Reader::new(payload);
+        match reader.u8().map(Command) {
+            Some(Command::CHANGE_USER) => splice_user(payload, reader, user).ok_or(MALFORMED),
+            _ => Err(MALFORMED),
+        }
     }
 
     fn read(reader: &mut Reader<'a>, capabilities: Capabilities) -> Option<Self> {
@@ -201,3 +213,5 @@ impl fmt::Debug for ChangeUser<'_> {
             .finish_non_exhaustive()
     }
 }
+
+const MALFORMED: Violation = Violation::Malformed("a COM_CHANGE_USER");

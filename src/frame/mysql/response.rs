@@ -134,6 +134,35 @@ impl<'a> HandshakeResponse<'a> {
     ) -> Result<Zeroizing<Vec<u8>>, Violation> {
         splice(payload, auth_response).ok_or(MALFORMED)
     }
+
+    /// A login's payload with another user; every other byte stays.
+    ///
+    /// # Errors
+    ///
+    /// Where the payload is no login.
+    pub fn with_user(payload: &[u8], user: &[u8]) -> Result<Zeroizing<Vec<u8>>, Violation> {
+        let mut reader = Reader::new(payload);
+        Fixed::read(&mut reader).ok_or(MALFORMED)?;
+        splice_user(payload, reader, user).ok_or(MALFORMED)
+    }
+}
+
+/// `payload` with `user` in place of the text up to a NUL that `reader` has before it.
+pub(super) fn splice_user(
+    payload: &[u8],
+    mut reader: Reader<'_>,
+    user: &[u8],
+) -> Option<Zeroizing<Vec<u8>>> {
+    let before = payload.get(..payload.len() - reader.len())?;
+    reader.nul_bytes()?;
+    // Reserved once: growing would leave copies of a password behind in freed memory.
+    let len = before.len() + user.len() + 1 + reader.len();
+    let mut out = Zeroizing::new(Vec::with_capacity(len));
+    let mut writer = Writer::new(&mut out);
+    writer.bytes(before);
+    writer.nul_bytes(user);
+    writer.bytes(reader.rest());
+    Some(out)
 }
 
 fn splice(payload: &[u8], auth_response: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

@@ -11,7 +11,7 @@ use super::plan::{
     ClientCert, ClientSide, ClientTls, Protocol, ServerAddress, ServerSide, ServerTls, VerifyMode,
 };
 use super::source::LegSource;
-use super::{obrpc, proxy, secret, trust};
+use super::{obrpc, proxy, require, secret, trust};
 use crate::engine::backend::SocketOptions;
 use crate::error::{Error, Result};
 use crate::tls::{
@@ -77,11 +77,15 @@ pub(super) fn client(source: &LegSource, context: &mut LegContext<'_>) -> Result
             ClientTls::Passthrough
         }
     };
+    let require = require::account_rules(&source.require, context.protocol, &tls)?;
+    let mut conditions = trust::conditions(source);
+    conditions.extend(require.iter().flat_map(|rules| rules.conditions()));
     Ok(ClientSide {
         tls,
         trusted_proxies: Networks::parse("trusted_proxies", &source.trusted_proxies)?,
         proxy_protocol_from: Networks::parse("proxy_protocol_from", &source.proxy_protocol_from)?,
-        conditions: trust::conditions(source),
+        require,
+        conditions,
         socket: socket_options(source),
     })
 }
@@ -147,7 +151,7 @@ pub(super) fn server_options(
     identity: Arc<Identity>,
     context: &mut LegContext<'_>,
 ) -> Result<(ServerOptions, ClientCert)> {
-    let (client_cert, client_auth) = client_auth(source, context.files)?;
+    let (client_cert, client_auth) = client_auth(source, context.protocol, context.files)?;
     let tickets = match &source.tickets {
         Some(file) => Some(Tickets::new(
             context.files.ticket_keys(file)?,
@@ -168,13 +172,19 @@ pub(super) fn server_options(
     Ok((options, client_cert))
 }
 
-fn client_auth(source: &LegSource, files: &mut Files) -> Result<(ClientCert, ClientAuth)> {
+fn client_auth(
+    source: &LegSource,
+    protocol: Protocol,
+    files: &mut Files,
+) -> Result<(ClientCert, ClientAuth)> {
     if trust::has_fingerprints(source) {
         return pinned_clients(source, files);
     }
-    let default = match source.ca {
-        Some(_) => ClientCert::Required,
-        None => ClientCert::None,
+    // As MySQL's servers do, which leave it to the account whether one must be shown.
+    let default = match (&source.ca, protocol) {
+        (None, _) => ClientCert::None,
+        (_, Protocol::Mysql) if source.allowed_clients.is_empty() => ClientCert::Optional,
+        _ => ClientCert::Required,
     };
     let mode = choose(
         "client_cert",

@@ -10,6 +10,7 @@ mod networks;
 mod obrpc;
 mod plan;
 mod proxy;
+mod require;
 mod secret;
 mod source;
 mod trust;
@@ -30,6 +31,7 @@ pub(crate) use plan::{
 pub(crate) use plan::{ClientSide, ServerSide};
 #[cfg(test)]
 pub(crate) use proxy::ProxyHeader;
+pub(crate) use require::AccountRules;
 pub(crate) use source::{GatewaySource, LegSource, RouteSource, Source};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -65,7 +65,8 @@ pub(super) fn check_unused(
     }
 }
 
-fn why_unused(protocol: Protocol, client_tls: &ClientTls) -> Option<&'static str> {
+/// Why keys of this protocol can do nothing on the route, where that is so.
+pub(super) fn why_unused(protocol: Protocol, client_tls: &ClientTls) -> Option<&'static str> {
     match (protocol, client_tls) {
         (Protocol::Tcp | Protocol::Obrpc, _) => Some("without protocol = \"mysql\""),
         (_, ClientTls::Passthrough) => {

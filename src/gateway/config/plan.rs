@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::files::Stamp;
 use super::networks::Networks;
 use super::proxy::ProxyHeader;
+use super::require::AccountRules;
 use super::source::Source;
 use crate::conn::{NegotiationClient, NegotiationServer};
 use crate::engine::backend::SocketOptions;
@@ -102,6 +103,8 @@ pub(crate) struct ClientSide {
     pub(crate) trusted_proxies: Networks,
     /// From where connections begin with a PROXY header.
     pub(crate) proxy_protocol_from: Networks,
+    /// What accounts of a MySQL server must be like, where anything is said.
+    pub(crate) require: Option<Arc<AccountRules>>,
     /// What else decides whom it believes, one sentence each, for a report.
     pub(crate) conditions: Vec<String>,
     /// Options of its sockets.

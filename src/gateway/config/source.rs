@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::document::{Document, Given, Place, Section};
 use super::obrpc::RpcSource;
+use super::require::RequireSource;
 use crate::error::Result;
 
 /// A configuration as written: every value with its place, nothing judged yet.
@@ -70,6 +71,7 @@ pub(crate) struct LegSource {
     pub(crate) proxy_protocol_from: Vec<Given<String>>,
     pub(crate) proxy_protocol: Option<Given<String>>,
     pub(crate) proxy_protocol_subject: Option<Given<bool>>,
+    pub(crate) require: RequireSource,
     pub(crate) suites: Vec<Given<String>>,
     pub(crate) min_version: Option<Given<String>>,
     pub(crate) keepalive_s: Option<Given<u64>>,
@@ -176,6 +178,7 @@ impl LegSource {
             proxy_protocol_from: Vec::new(),
             proxy_protocol: None,
             proxy_protocol_subject: None,
+            require: RequireSource::default(),
             suites: Vec::new(),
             min_version: None,
             keepalive_s: None,
@@ -212,6 +215,7 @@ impl LegSource {
             proxy_protocol_from: section.texts("proxy_protocol_from")?,
             proxy_protocol: section.text("proxy_protocol")?,
             proxy_protocol_subject: section.boolean("proxy_protocol_subject")?,
+            require: RequireSource::read(section)?,
             suites: section.texts("suites")?,
             min_version: section.text("min_version")?,
             keepalive_s: section.number("keepalive_s", KEEPALIVE_S)?,
@@ -315,6 +319,10 @@ const CLIENT_KEYS: &[&str] = &[
     "tickets",
     "trusted_proxies",
     "proxy_protocol_from",
+    "require",
+    "require_default",
+    "require_dialect",
+    "require_oneline",
     "suites",
     "min_version",
     "keepalive_s",

@@ -14,8 +14,8 @@ pub(in crate::gateway) struct Follower {
     framing: Framing,
     /// What the login agreed on, for the next one.
     login: Login,
-    /// A user was changed in passing.
-    has_missed_login: bool,
+    /// Why a user that was changed in passing may not be.
+    objection: Option<&'static str>,
 }
 
 impl Follower {
@@ -30,7 +30,7 @@ impl Follower {
             watch: SessionWatch::new(kind, capabilities, framing, status),
             framing,
             login,
-            has_missed_login: false,
+            objection: None,
         }
     }
 
@@ -43,13 +43,13 @@ impl Follower {
             && self.watch.activity() == Activity::Idle
     }
 
-    /// A login as another user has begun in passing, behind another command or in a framing, and
-    /// might show a password on a leg where it must not be seen.
+    /// Why the session must end before anything of it leaves: a login as another user has begun in
+    /// passing, behind another command or in a framing, that may show a password on a leg where it
+    /// must not be seen, or be to an account that is denied; or such a login would not be seen.
     pub(in crate::gateway) fn violation(&self) -> Option<Error> {
-        let text = "COM_CHANGE_USER in a compressed frame or behind another command, where a \
-                    password may have to change its form: use TLS on both legs, or on neither";
-        (self.has_missed_login && self.login.is_translating())
-            .then(|| Error::new(ErrorKind::Misuse, text))
+        let is_blind = self.login.judges_accounts() && self.watch.activity() == Activity::Unknown;
+        let why = self.objection.or(is_blind.then_some(BLIND))?;
+        Some(Error::new(ErrorKind::Misuse, why))
     }
 
     /// As whom the client has logged in.
@@ -64,9 +64,12 @@ impl Follower {
 
     /// Takes note of bytes that `from` has sent to the other side.
     pub(in crate::gateway) fn passed(&mut self, from: Side, bytes: &[u8]) {
+        let (login, objection) = (&self.login, &mut self.objection);
         match from {
-            Side::Client => self.watch.client(bytes, |start, _| {
-                self.has_missed_login |= start.command == Command::CHANGE_USER;
+            Side::Client => self.watch.client(bytes, |start, rest| {
+                if start.command == Command::CHANGE_USER {
+                    *objection = objection.or_else(|| login.objection(start.header, rest));
+                }
             }),
             Side::Server => self.watch.server(bytes),
         }
@@ -117,6 +120,9 @@ fn stored(packet: &[u8]) -> Vec<u8> {
     writer.bytes(packet);
     frame
 }
+
+const BLIND: &str = "the session's commands can no longer be told apart, and accounts are checked \
+    here: a change of user would not be seen";
 
 /// ER_SERVER_SHUTDOWN, upon which drivers and pools connect anew.
 const SHUTDOWN: ErrPacket<'static> = ErrPacket {

@@ -1,22 +1,27 @@
 mod abandon;
 
 use std::mem;
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
+use super::accounts::{Accounts, Claimant, NOBODY};
 use super::follower::Follower;
 use super::password::{InLogin, Onward, PasswordKeys, PasswordPassage, Transport};
 use super::refusal::Refusal;
+use crate::engine::PeerAddress;
 use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::auth::{FULL_AUTH, Plugin};
 use crate::frame::mysql::{
     Attributes, Capabilities, ChangeUser, Command, ErrPacket, FirstClientPacket, FirstServerPacket,
-    Framing, Greeting, HandshakeResponse, LoginReply, Packet, PacketAssembler, Sequence,
+    Framing, Greeting, HandshakeResponse, Header, LoginReply, Packet, PacketAssembler, Sequence,
     ServerKind, SslRequest, StatusFlags, Violation, write_packet,
 };
+use crate::gateway::config::AccountRules;
 use crate::gateway::session::Side;
 use crate::limits::LOGIN_PACKET_LEN_MAX;
+use crate::tls::Facts;
 use crate::wire::Writer;
 
 /// What a login has to keep to on both legs.
@@ -36,6 +41,8 @@ pub(in crate::gateway) struct LoginPolicy {
     pub(in crate::gateway) is_server_local: bool,
     /// Those that passwords are encrypted to on a leg without TLS.
     pub(in crate::gateway) keys: PasswordKeys,
+    /// What accounts must be like, and the client that comes as one of them.
+    pub(in crate::gateway) accounts: Option<(Arc<AccountRules>, PeerAddress)>,
 }
 
 /// Whether TLS is begun with the server.
@@ -67,6 +74,7 @@ pub(in crate::gateway) struct Login {
     capabilities: Capabilities,
     kind: ServerKind,
     passage: PasswordPassage,
+    accounts: Option<Accounts>,
     /// How packets travel behind the login.
     framing: Framing,
     /// What the server's verdict said of the session.
@@ -134,8 +142,10 @@ impl Login {
             Transport::plain(policy.is_client_local),
             Transport::plain(policy.is_server_local),
         );
+        let accounts = policy.accounts.clone();
         Self {
             policy,
+            accounts: accounts.map(|(rules, peer)| Accounts::new(rules, peer)),
             state: State::Greeting,
             client: Leg::new(),
             server: Leg::new(),
@@ -196,11 +206,14 @@ impl Login {
         }
     }
 
-    /// TLS is in use on the leg where it was to begin.
-    pub(in crate::gateway) fn secured(&mut self, side: Side) {
+    /// TLS is in use on the leg where it was to begin; its handshake agreed on `facts`.
+    pub(in crate::gateway) fn secured(&mut self, side: Side, facts: Option<Arc<Facts>>) {
         match (mem::replace(&mut self.state, State::Over), side) {
             (State::ClientTls, Side::Client) => {
                 self.passage.client_secured();
+                if let Some(accounts) = &mut self.accounts {
+                    accounts.secured(facts);
+                }
                 self.state = State::Login;
             }
             (State::ServerTls(login), Side::Server) => self.send_to_server(&login),
@@ -234,6 +247,11 @@ impl Login {
         refusal.write(&mut self.client.out, self.client.sequence, is_greeted);
     }
 
+    /// Why the login is denied, where a rule on its account is not met; told once.
+    pub(in crate::gateway) fn denial(&mut self) -> Option<Refusal> {
+        self.accounts.as_mut()?.denial()
+    }
+
     /// Follows the session that a login which has succeeded begins.
     /// The memory of its packets, which may be passwords, is given up.
     pub(in crate::gateway) fn follow(mut self) -> Follower {
@@ -254,9 +272,29 @@ impl Login {
         !self.is_another
     }
 
-    /// True where a password may have to change its form between the two legs.
-    pub(super) fn is_translating(&self) -> bool {
-        self.passage.is_translating()
+    /// Why a COM_CHANGE_USER may not pass as it is, of which `rest` is at hand behind its first
+    /// byte.
+    pub(super) fn objection(&self, header: Header, rest: &[u8]) -> Option<&'static str> {
+        if self.passage.is_translating() {
+            return Some(PASSWORD_UNSEEN);
+        }
+        let accounts = self.accounts.as_ref()?;
+        let is_allowed = || {
+            let len = (header.payload_len as usize).checked_sub(1)?;
+            let mut payload = Zeroizing::new(vec![Command::CHANGE_USER.0]);
+            payload.extend_from_slice(rest.get(..len)?);
+            let command = ChangeUser::parse(&payload, self.capabilities).ok()?;
+            accounts.judge(&Claimant::of(&command)).ok()
+        };
+        match is_allowed() {
+            Some(()) => None,
+            None => Some(ACCOUNT_UNSEEN),
+        }
+    }
+
+    /// True where the accounts of a session's logins are judged.
+    pub(super) fn judges_accounts(&self) -> bool {
+        self.accounts.is_some()
     }
 
     fn next(&mut self, side: Side, rest: &mut &[u8]) -> Progress {
@@ -321,7 +359,12 @@ impl Login {
             && capabilities.contains(Capabilities::SSL);
         self.passage.greeted(nonce, self.is_server_tls);
         self.capabilities = capabilities;
-        let shown = with_ssl(capabilities, self.policy.offers_tls);
+        let mut shown = with_ssl(capabilities, self.policy.offers_tls);
+        if let Some(accounts) = &mut self.accounts {
+            accounts.greeted(self.kind);
+            // A change of user could not be seen in it.
+            shown = shown.without(Capabilities::ZSTD_COMPRESSION_ALGORITHM);
+        }
         Greeting::set_capabilities(&mut payload, shown)?;
         self.client.send(&payload);
         self.state = State::FirstPacket;
@@ -363,18 +406,37 @@ impl Login {
             Capabilities::from_bits(self.capabilities.bits() & response.capabilities.bits());
         self.user = user_of(response.user);
         self.framing = Framing::agreed(self.kind, self.capabilities, response.attributes);
+        if self.accounts.is_some() && self.framing == Framing::Unreadable {
+            return Err(Refusal::hidden_framing());
+        }
+        let claimant = Claimant {
+            user: response.user,
+            collation: Some(response.collation.into()),
+            attributes: response.attributes,
+        };
+        let is_denied = is_denied(&mut self.accounts, &claimant, response.auth_response);
         let (plugin, response) = (plugin_of(response.plugin), secret(response.auth_response));
+        let payload = match is_denied {
+            true => HandshakeResponse::with_user(&payload, NOBODY).map_err(broken)?,
+            false => payload,
+        };
         self.enter(payload, plugin, &response)
     }
 
     fn change_user(&mut self, payload: Zeroizing<Vec<u8>>) -> Progress {
-        let command = ChangeUser::parse(&payload, self.capabilities)
-            .map_err(|violation| Refusal::violation(Side::Client, violation))?;
+        let broken = |violation| Refusal::violation(Side::Client, violation);
+        let command = ChangeUser::parse(&payload, self.capabilities).map_err(broken)?;
         if !self.policy.is_proxy_trusted {
             check_attributes(command.attributes)?;
         }
         self.user = user_of(command.user);
+        let claimant = Claimant::of(&command);
+        let is_denied = is_denied(&mut self.accounts, &claimant, command.auth_response);
         let (plugin, response) = (plugin_of(command.plugin), secret(command.auth_response));
+        let payload = match is_denied {
+            true => ChangeUser::with_user(&payload, NOBODY).map_err(broken)?,
+            false => payload,
+        };
         self.enter(payload, plugin, &response)
     }
 
@@ -393,6 +455,9 @@ impl Login {
     }
 
     fn answer_before_login(&mut self, login: Zeroizing<Vec<u8>>, answer: &[u8]) -> Progress {
+        if let Some(accounts) = &mut self.accounts {
+            accounts.answered(answer);
+        }
         match self.passage.take_answer(answer)? {
             Onward::ToServer(response) => self.pass_login_with(&login, &response),
             Onward::ToClient(question) => {
@@ -436,16 +501,27 @@ impl Login {
     fn reply(&mut self, payload: &[u8]) -> Result<Progress, Violation> {
         let plugin = self.passage.plugin();
         let reply = LoginReply::parse(payload, self.kind, plugin, self.capabilities)?;
+        let is_ok = matches!(reply, LoginReply::Ok(_));
+        if (is_ok || matches!(reply, LoginReply::Err(_)))
+            && let Some(refusal) = self.denial()
+        {
+            self.dismiss_nobody(is_ok);
+            return Ok(Err(refusal));
+        }
         let passes = match reply {
             LoginReply::Ok(ok) => {
                 self.status = ok.status;
                 return Ok(Ok(self.end(payload, Step::Relay)));
             }
-            // Whether a session lives on as it was is up to the server.
-            LoginReply::Err(_) if self.is_another => {
-                return Ok(Ok(self.end(payload, Step::Relay)));
+            LoginReply::Err(error) => {
+                // Whether a session lives on as it was is up to the server.
+                let step = match self.is_another {
+                    true => Step::Relay,
+                    false => Step::End,
+                };
+                let retold = self.accounts.as_ref().and_then(|it| it.retold(&error));
+                return Ok(Ok(self.end(retold.as_deref().unwrap_or(payload), step)));
             }
-            LoginReply::Err(_) => return Ok(Ok(self.end(payload, Step::End))),
             LoginReply::AuthSwitch(switch) | LoginReply::NextFactor(switch) => {
                 let plugin = Plugin::named(switch.plugin);
                 let switched = self.passage.switch(plugin, switch.nonce(), true);
@@ -466,7 +542,20 @@ impl Login {
         }))
     }
 
+    /// The server has judged a login whose account was denied. Where it has let nobody in, it is
+    /// told that nobody leaves.
+    fn dismiss_nobody(&mut self, is_in: bool) {
+        self.is_server_done = true;
+        if is_in {
+            self.server.sequence = Sequence::default();
+            self.server.send(&[Command::QUIT.0]);
+        }
+    }
+
     fn answer(&mut self, payload: &[u8]) -> Progress {
+        if let Some(accounts) = &mut self.accounts {
+            accounts.answered(payload);
+        }
         let onward = self.passage.take_answer(payload)?;
         self.send(&onward);
         Ok(Step::Go)
@@ -571,6 +660,18 @@ fn blocked(packet: &ErrPacket<'_>) -> Option<Error> {
         Error::new(ErrorKind::Limit, text)
     })
 }
+
+/// Judges a login where there are rules; true where it is denied.
+fn is_denied(accounts: &mut Option<Accounts>, claimant: &Claimant<'_>, answer: &[u8]) -> bool {
+    let accounts = accounts.as_mut();
+    accounts.is_some_and(|accounts| accounts.is_denied(claimant, answer))
+}
+
+const PASSWORD_UNSEEN: &str = "COM_CHANGE_USER in a compressed frame or behind another command, \
+    where a password may have to change its form: use TLS on both legs, or on neither";
+
+const ACCOUNT_UNSEEN: &str = "COM_CHANGE_USER in a compressed frame or behind another command, to \
+    an account that its rules deny or that cannot be read there";
 
 /// Too many handshakes in a row have failed (max_connect_errors).
 const ER_HOST_IS_BLOCKED: u16 = 1129;

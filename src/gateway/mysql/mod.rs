@@ -1,6 +1,7 @@
 //! Routes of `protocol = "mysql"`: what is theirs alone is the login, and that the session behind
 //! it is followed.
 
+mod accounts;
 mod follower;
 mod login;
 mod password;

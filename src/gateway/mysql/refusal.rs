@@ -1,6 +1,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::{ErrPacket, Sequence, Violation, write_packet};
 use crate::gateway::session::Side;
+use crate::tls::policy::Dialect;
 
 /// Why a login ends here: what the client is told, and what the log is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(in crate::gateway) struct Refusal {
     pub(in crate::gateway) side: Side,
     /// The whole reason. The client is told it only where it says nothing of the server's insides.
     pub(in crate::gateway) error: Error,
+    /// What the client is told in place of the reason.
+    told: Option<String>,
 }
 
 impl Refusal {
@@ -82,6 +85,23 @@ impl Refusal {
         Self::client(1045, b"28000", ErrorKind::Protocol, text)
     }
 
+    /// A rule on the account is not met: the client is told what `message` says of a wrong password.
+    pub(super) fn denied(dialect: Dialect, message: String, error: Error) -> Self {
+        let mut sql_state = *GENERAL;
+        sql_state.copy_from_slice(dialect.refusal_sqlstate().as_bytes());
+        Self {
+            told: Some(message),
+            ..Self::new(dialect.refusal_code(), sql_state, Side::Client, error)
+        }
+    }
+
+    /// The session would be in a framing in which a change of user cannot be seen, on a route that
+    /// has rules on accounts.
+    pub(super) fn hidden_framing() -> Self {
+        let text = "this session's compression hides its commands, and accounts are checked here;                     turn zstd compression off, or that of OceanBase's protocol 2.0";
+        Self::client(INSECURE, GENERAL, ErrorKind::Misuse, text)
+    }
+
     /// What `side` sent breaks the protocol.
     pub(super) fn violation(side: Side, violation: Violation) -> Self {
         let error = Error::from(violation);
@@ -113,6 +133,9 @@ impl Refusal {
     /// The server's addresses and certificates are the operator's business: of those the client
     /// learns the class.
     fn message(&self) -> String {
+        if let Some(told) = &self.told {
+            return told.clone();
+        }
         let class = self.error.kind().class();
         let doing = match (self.side, self.code) {
             (Side::Client, 1040) => return "Too many connections".into(),
@@ -139,6 +162,7 @@ impl Refusal {
             sql_state,
             side,
             error,
+            told: None,
         }
     }
 }

@@ -35,8 +35,13 @@ impl Sessions {
 
     /// TLS that the login asked for is in use.
     pub(super) fn login_secured(&mut self, engine: &mut Engine, key: usize, side: Side) {
-        if let Some(run) = self.slab.get_mut(key).and_then(|s| s.login.as_mut()) {
-            run.login.secured(side);
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        let facts = session.leg(side).id.and_then(|id| engine.facts(id));
+        let facts = facts.map(Arc::clone);
+        if let Some(run) = &mut session.login {
+            run.login.secured(side, facts);
             self.login(engine, key);
         }
     }
@@ -151,11 +156,15 @@ impl Sessions {
         }
     }
 
-    /// The client's leg has failed: what there is to tell went out with that.
+    /// The client's leg has failed: what there is to tell went out with that. A denial is told all
+    /// the same to the log.
     fn login_over(&mut self, engine: &mut Engine, key: usize, error: &Error, is_refusal: bool) {
-        let Some(session) = self.slab.get(key) else {
+        let Some(session) = self.slab.get_mut(key) else {
             return;
         };
+        let denial = session.login.as_mut().and_then(|run| run.login.denial());
+        let is_refusal = is_refusal || denial.is_some();
+        let error = denial.as_ref().map_or(error, |denial| &denial.error);
         match is_refusal {
             true => report::login_refused(session, error),
             false => report::handshake_failed(session, Side::Client, error),
@@ -193,6 +202,11 @@ impl Sessions {
         if let Some(id) = session.client.id {
             engine.write(id, run.login.out(Side::Client));
             engine.close(id);
+        }
+        if let Some(id) = session.server.id {
+            let out = run.login.out(Side::Server);
+            let taken = engine.write(id, out);
+            out.drain(..taken);
         }
         run.step = match session.server.id {
             Some(_) if !session.server.is_ended => run.login.abandon(),
@@ -243,6 +257,7 @@ pub(super) fn of(state: &RouteState, peer: PeerAddress, is_known: bool) -> Optio
             server: Arc::clone(&route.server.public_key),
             own: state.password_key.clone(),
         },
+        accounts: (route.client.require.clone()).map(|rules| (rules, peer)),
     };
     Some(Box::new(LoginRun {
         login: Login::new(policy),

@@ -171,6 +171,7 @@ fn route(address: ServerAddress) -> Route {
             tls: ClientTls::Off,
             trusted_proxies: Networks::default(),
             proxy_protocol_from: Networks::default(),
+            require: None,
             conditions: Vec::new(),
             socket: SocketOptions::default(),
         },

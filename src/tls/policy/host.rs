@@ -1,5 +1,6 @@
 use core::net::{IpAddr, Ipv4Addr};
 use std::cmp::Ordering;
+use std::fmt;
 use std::str::FromStr;
 
 /// The host part of an account: MySQL's wildcards `%` and `_` (with `\` before one that is meant
@@ -62,6 +63,13 @@ impl HostPattern {
         };
         let by_rank = rank(self).cmp(&rank(other));
         by_rank.then_with(|| sort_value(&other.text).cmp(&sort_value(&self.text)))
+    }
+}
+
+/// As it was written.
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

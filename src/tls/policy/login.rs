@@ -56,7 +56,7 @@ impl Login {
         dialect: Dialect,
     ) -> Result<Self, LoginFault> {
         let user = safe_text(user, charset)?;
-        if user.chars().count() > user_len_max(dialect) {
+        if user.chars().count() > dialect.user_len_max() {
             return Err(LoginFault::Length);
         }
         let readings = match dialect {
@@ -161,17 +161,6 @@ fn is_utf8(collation: u16) -> bool {
         collation,
         33 | 45 | 46 | 76 | 83 | 192..=215 | 223..=247 | 255..=323 | 2048..=2559
     )
-}
-
-/// Characters of a user name that the server reads. Longer ones it cuts off, so that they could
-/// become the name of another account.
-fn user_len_max(dialect: Dialect) -> usize {
-    match dialect {
-        Dialect::MySql => 32,
-        Dialect::MariaDb => 128,
-        // User, tenant, cluster with the separators between them and the cluster's number.
-        Dialect::OceanBase => 320,
-    }
 }
 
 /// What OBProxy is set to by default (`username_separator`), in its order.

@@ -7,6 +7,8 @@ mod host;
 mod login;
 mod rules;
 
+use std::fmt;
+
 pub use host::HostPattern;
 pub use login::{Login, LoginFault};
 pub use rules::{Rule, Rules};
@@ -41,11 +43,16 @@ pub struct Requirement {
 
 /// The answer of [`check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Verdict<'a> {
     /// The login may go on to the server.
     Allowed,
     /// It may not. The peer is told what it would be told for a wrong password.
-    Refused(Refusal),
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The rule that is not met; `None` where none names the account.
+        rule: Option<&'a Rule>,
+    },
 }
 
 /// Why a login was refused: for the log, never for the peer.
@@ -84,16 +91,28 @@ pub enum Refusal {
 /// Judges a login. `facts` is `None` where the client speaks no TLS.
 ///
 /// A login may be understood in more than one way ([`Login`]): every rule that may apply must hold.
-pub fn check(facts: Option<&Facts>, login: &Login, dialect: Dialect, rules: &Rules) -> Verdict {
+pub fn check<'a>(
+    facts: Option<&Facts>,
+    login: &Login,
+    dialect: Dialect,
+    rules: &'a Rules,
+) -> Verdict<'a> {
     let applicable = rules.applicable(login);
     if !applicable.is_certain && !rules.allows_by_default() {
-        return Verdict::Refused(Refusal::NoRule);
+        return Verdict::Refused {
+            refusal: Refusal::NoRule,
+            rule: None,
+        };
     }
-    let unmet = applicable
-        .requirements
-        .iter()
-        .find_map(|requirement| requirement.unmet(facts, dialect, rules.oneline()));
-    unmet.map_or(Verdict::Allowed, Verdict::Refused)
+    let unmet = applicable.rules.into_iter().find_map(|rule| {
+        let requirement = &rule.requirement;
+        let refusal = requirement.unmet(facts, dialect, rules.oneline())?;
+        Some((refusal, rule))
+    });
+    unmet.map_or(Verdict::Allowed, |(refusal, rule)| Verdict::Refused {
+        refusal,
+        rule: Some(rule),
+    })
 }
 
 impl Requirement {
@@ -122,7 +141,8 @@ impl Requirement {
         first.or_else(|| self.wrong_name(peer.as_ref()?, oneline))
     }
 
-    fn needs_certificate(&self, dialect: Dialect) -> bool {
+    /// True where a connection without a client certificate cannot meet it.
+    pub fn needs_certificate(&self, dialect: Dialect) -> bool {
         let needs_name = self.issuer.is_some() || self.subject.is_some();
         let needs_for_cipher = self.cipher.is_some() && dialect != Dialect::MariaDb;
         self.x509 || needs_name || needs_for_cipher
@@ -149,10 +169,62 @@ impl Requirement {
     }
 }
 
+impl fmt::Display for Requirement {
+    /// As SQL has it: `REQUIRE ISSUER '…' AND SUBJECT '…'`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given = |key: &str, value: &Option<String>| {
+            let value = value.as_ref()?;
+            Some(format!("{key} '{value}'"))
+        };
+        let specified: Vec<_> = [
+            given("CIPHER", &self.cipher),
+            given("ISSUER", &self.issuer),
+            given("SUBJECT", &self.subject),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match self {
+            _ if !specified.is_empty() => write!(f, "REQUIRE {}", specified.join(" AND ")),
+            Self { x509: true, .. } => f.write_str("REQUIRE X509"),
+            Self { ssl: true, .. } => f.write_str("REQUIRE SSL"),
+            _ => f.write_str("REQUIRE NONE"),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let other = |f: &mut fmt::Formatter<'_>, what: &str, found: &Option<String>| match found {
+            Some(found) => write!(f, "the certificate's {what} is {found}"),
+            None => write!(f, "the certificate's {what} cannot be read"),
+        };
+        match self {
+            Self::NoRule => f.write_str("no rule names the account, and such accounts are denied"),
+            Self::NoTls => f.write_str("the client speaks no TLS"),
+            Self::NoCertificate => f.write_str("the client has shown no certificate"),
+            Self::Cipher { found, .. } => write!(f, "the cipher suite is {found}"),
+            Self::Issuer { found, .. } => other(f, "issuer", found),
+            Self::Subject { found, .. } => other(f, "subject", found),
+        }
+    }
+}
+
 impl Dialect {
     /// The error number of a refused login.
     pub fn refusal_code(self) -> u16 {
         ER_ACCESS_DENIED_ERROR
+    }
+
+    /// Characters of a user name that the server reads. Longer ones it cuts off, so that they could
+    /// become the name of another account.
+    pub fn user_len_max(self) -> usize {
+        match self {
+            Self::MySql => 32,
+            Self::MariaDb => 128,
+            // User, tenant, cluster with the separators between them and the cluster's number.
+            Self::OceanBase => 320,
+        }
     }
 
     /// The SQLSTATE of a refused login.

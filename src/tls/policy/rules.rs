@@ -1,4 +1,5 @@
 use std::cmp::Ordering;
+use std::fmt;
 
 use super::host::{HostPattern, sort_value};
 use super::login::{Login, Name, Reading};
@@ -28,9 +29,9 @@ pub struct Rules {
     oneline: Oneline,
 }
 
-/// The requirements of every rule that may apply to a login.
+/// Every rule that may apply to a login.
 pub(super) struct Applicable<'a> {
-    pub(super) requirements: Vec<&'a Requirement>,
+    pub(super) rules: Vec<&'a Rule>,
     /// True where a rule applies for certain, under one reading at least.
     pub(super) is_certain: bool,
 }
@@ -59,7 +60,13 @@ impl Rules {
         self.sorted.is_empty() && self.allows_by_default
     }
 
-    pub(super) fn allows_by_default(&self) -> bool {
+    /// The rules in the order in which they are looked through.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.sorted.iter()
+    }
+
+    /// True where an account that no rule names may log in as it likes.
+    pub fn allows_by_default(&self) -> bool {
         self.allows_by_default
     }
 
@@ -69,7 +76,7 @@ impl Rules {
 
     pub(super) fn applicable(&self, login: &Login) -> Applicable<'_> {
         let mut applicable = Applicable {
-            requirements: Vec::new(),
+            rules: Vec::new(),
             is_certain: false,
         };
         for reading in &login.readings {
@@ -83,9 +90,9 @@ impl Rules {
         for rule in self.sorted.iter().filter(|rule| rule.host.matches(host)) {
             match rule.matches(reading) {
                 Match::No => {}
-                Match::Maybe => applicable.requirements.push(&rule.requirement),
+                Match::Maybe => applicable.rules.push(rule),
                 Match::Yes => {
-                    applicable.requirements.push(&rule.requirement);
+                    applicable.rules.push(rule);
                     applicable.is_certain = true;
                     return;
                 }
@@ -94,7 +101,36 @@ impl Rules {
     }
 }
 
+/// As SQL has it: `'alice'@'10.%' REQUIRE X509`, with tenant and cluster as in a login.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = self.user.as_deref().unwrap_or_default();
+        write!(f, "'{user}'@'{}'", self.host)?;
+        if let Some(tenant) = &self.tenant {
+            write!(f, " of tenant {tenant}")?;
+        }
+        if let Some(cluster) = &self.cluster {
+            write!(f, " of cluster {cluster}")?;
+        }
+        write!(f, " {}", self.requirement)
+    }
+}
+
 impl Rule {
+    /// True where both are about the same account, as written.
+    pub fn is_same_account(&self, other: &Self) -> bool {
+        let account = |rule: &'_ Self| {
+            let user = rule.user.clone().unwrap_or_default();
+            (
+                user,
+                rule.host.clone(),
+                rule.tenant.clone(),
+                rule.cluster.clone(),
+            )
+        };
+        account(self) == account(other)
+    }
+
     fn by_specificity(&self, other: &Self) -> Ordering {
         let user = |rule: &Self| sort_value(rule.user.as_deref().unwrap_or_default());
         self.host

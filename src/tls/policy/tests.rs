@@ -92,6 +92,13 @@ fn passes(user: &str, rules: &Rules, dialect: Dialect) -> bool {
     check(facts.as_ref(), &login(user, dialect), dialect, rules) == Verdict::Allowed
 }
 
+fn refusal_of<'v>(verdict: &'v Verdict<'_>) -> Option<&'v Refusal> {
+    match verdict {
+        Verdict::Allowed => None,
+        Verdict::Refused { refusal, .. } => Some(refusal),
+    }
+}
+
 /// utf8mb4_general_ci.
 const UTF8: u16 = 45;
 
@@ -178,14 +185,12 @@ fn the_order_of_the_tests_is_the_dialects() {
     for dialect in [Dialect::MySql, Dialect::MariaDb] {
         let verdict = refusal(dialect);
         assert!(
-            matches!(verdict, Verdict::Refused(Refusal::Cipher { .. })),
+            matches!(refusal_of(&verdict), Some(Refusal::Cipher { .. })),
             "{verdict:?}"
         );
     }
-    assert_eq!(
-        refusal(Dialect::OceanBase),
-        Verdict::Refused(Refusal::NoCertificate)
-    );
+    let verdict = refusal(Dialect::OceanBase);
+    assert_eq!(refusal_of(&verdict), Some(&Refusal::NoCertificate));
 }
 
 #[test]
@@ -208,7 +213,7 @@ fn issuer_and_subject_are_compared_whole_and_as_they_are_written() {
             required: subject.into(),
             found: Some(ALICE.into()),
         };
-        assert_eq!(verdict, Verdict::Refused(expected));
+        assert_eq!(refusal_of(&verdict), Some(&expected));
     }
 }
 

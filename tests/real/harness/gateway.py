@@ -184,6 +184,8 @@ def render(settings: dict, routes: list[dict]) -> str:
 
 
 def toml(value) -> str:
-    if isinstance(value, Path):
-        value = str(value)
-    return json.dumps(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(str(value) if isinstance(value, Path) else value)

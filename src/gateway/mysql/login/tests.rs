@@ -19,6 +19,7 @@ impl LoginPolicy {
                 server: Arc::new(KeySource::Refused),
                 own: None,
             },
+            accounts: None,
         }
     }
 }
@@ -87,7 +88,7 @@ impl Bench {
         let step = self.client(|w| w.bytes(&request));
         assert_eq!(step, Ok(Step::StartTls(Side::Client)));
         assert!(!self.login.wants(Side::Client));
-        self.login.secured(Side::Client);
+        self.login.secured(Side::Client, None);
     }
 }
 
@@ -174,7 +175,7 @@ fn every_mix_of_legs_passes_with_ids_and_ssl_as_each_needs() {
         if server_tls {
             assert_eq!(step, Step::StartTls(Side::Server));
             request = Some(bench.at_server());
-            bench.login.secured(Side::Server);
+            bench.login.secured(Side::Server, None);
         }
         let login = bench.at_server();
         if let Some(request) = request {
@@ -365,7 +366,7 @@ fn whose_turn_it_is_is_known_at_every_stage() {
         bench.login.awaited(),
         (Side::Client, "the client's TLS handshake")
     );
-    bench.login.secured(Side::Client);
+    bench.login.secured(Side::Client, None);
     assert_eq!(
         bench.login.awaited(),
         (Side::Client, "the client's login in TLS")
@@ -375,7 +376,7 @@ fn whose_turn_it_is_is_known_at_every_stage() {
         bench.login.awaited(),
         (Side::Server, "the server's TLS handshake")
     );
-    bench.login.secured(Side::Server);
+    bench.login.secured(Side::Server, None);
     assert_eq!(
         bench.login.awaited(),
         (Side::Server, "the server's verdict")
@@ -459,7 +460,7 @@ fn a_password_in_clear_passes_no_leg_that_is_not_safe() {
             bench.ssl_request();
         }
         bench.client(|w| response(SHA2).write(w)).unwrap();
-        bench.login.secured(Side::Server);
+        bench.login.secured(Side::Server, None);
         bench.login.out(Side::Server).clear();
         bench.server.0 = if server_tls { 3 } else { 2 };
         let step = bench.server(|w| w.bytes(&full));

@@ -150,7 +150,7 @@ impl Case {
     fn secure_server(&self, bench: &mut Bench) {
         if self.server == Leg::Tls {
             bench.at_server();
-            bench.login.secured(Side::Server);
+            bench.login.secured(Side::Server, None);
         }
     }
 
