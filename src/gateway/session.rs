@@ -6,6 +6,7 @@ use super::mysql::{Follower, Login, Step};
 use super::service::RouteState;
 use crate::engine::{Address, ConnId, Engine, PeerAddress};
 use crate::error::Error;
+use crate::time::Monotonic;
 
 /// One connection of a client with the one to its server.
 pub(super) struct Session {
@@ -19,6 +20,8 @@ pub(super) struct Session {
     pub(super) login: Option<Box<LoginRun>>,
     /// From the end of the login on, where there was one.
     pub(super) follower: Option<Box<Follower>>,
+    /// It is to end at its first safe moment.
+    pub(super) leaving: Option<Leaving>,
     /// How the last address that was tried failed.
     pub(super) last_error: Option<Error>,
     /// Until it relays, the part of its address of the bound on those that do not.
@@ -66,6 +69,13 @@ pub(super) struct Leg {
 pub(super) enum Side {
     Client,
     Server,
+}
+
+/// That a session is to end at its first safe moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    /// Or then, whatever is under way in it; `None`: it is waited for.
+    pub(super) by: Option<Monotonic>,
 }
 
 /// The addresses of a server that are still to be tried.

@@ -112,7 +112,7 @@ pub enum Version {
 }
 
 /// Who opens and seals records after the handshake.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RecordPath {
     /// rustls: it copies each record once on its way in and twice on its way out, and this crate
     /// once more each way.
@@ -163,7 +163,7 @@ impl ServerConfig {
             let client_trust = options.client_auth.digest();
             rustls.ticketer = Arc::new(RouteTickets::new(tickets, &client_trust)?);
         }
-        rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
+        rustls.enable_secret_extraction = true;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
@@ -179,6 +179,11 @@ impl ServerConfig {
 
     pub(super) fn rustls(&self) -> &Arc<rustls::ServerConfig> {
         &self.rustls
+    }
+
+    /// The authorities that clients are judged by.
+    pub fn roots(&self) -> Option<&Arc<Roots>> {
+        self.verifier.as_ref()?.roots()
     }
 
     pub(super) fn verifier(&self) -> Option<&Arc<ClientVerifier>> {
@@ -210,7 +215,7 @@ impl ClientConfig {
             }
         };
         rustls.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
-        rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
+        rustls.enable_secret_extraction = true;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
@@ -238,6 +243,11 @@ impl ClientConfig {
 
     pub(super) fn rustls(&self) -> &Arc<rustls::ClientConfig> {
         &self.rustls
+    }
+
+    /// The authorities that servers are judged by.
+    pub fn roots(&self) -> Option<&Arc<Roots>> {
+        self.verifier.roots()
     }
 
     pub(super) fn verifier(&self) -> &Arc<ServerVerifier> {

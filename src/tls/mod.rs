@@ -15,6 +15,7 @@ mod revocation;
 mod roots;
 pub(crate) mod session;
 mod suites;
+mod validity;
 mod verify;
 
 pub use certificate::{AltName, Certificate, Fingerprint};
@@ -28,6 +29,7 @@ pub use resume::{TICKET_KEY_LEN, TicketKeys, Tickets};
 pub use revocation::Crls;
 pub use roots::Roots;
 pub use rustls::pki_types::ServerName;
+pub use validity::Validity;
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug)]

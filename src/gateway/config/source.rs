@@ -22,10 +22,11 @@ pub(crate) struct GatewaySource {
     pub(crate) max_connections: Option<Given<u64>>,
     pub(crate) half_open_max_per_address: Option<Given<u64>>,
     pub(crate) drain_timeout_s: Option<Given<u64>>,
+    pub(crate) reload_drain_s: Option<Given<u64>>,
 }
 
 /// One `[[route]]`.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct RouteSource {
     pub(crate) place: Place,
     pub(crate) name: Option<Given<String>>,
@@ -40,7 +41,7 @@ pub(crate) struct RouteSource {
 }
 
 /// `[route.client]` or `[route.server]`. A key that one of the two lacks is never set there.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct LegSource {
     pub(crate) place: Place,
     pub(crate) address: Option<Given<String>>,
@@ -99,6 +100,7 @@ impl GatewaySource {
             max_connections: section.number("max_connections", CONNECTIONS)?,
             half_open_max_per_address: section.number("half_open_max_per_address", CONNECTIONS)?,
             drain_timeout_s: section.number("drain_timeout_s", DAY_S)?,
+            reload_drain_s: section.number("reload_drain_s", DAY_S)?,
         })
     }
 }
@@ -263,6 +265,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "max_connections",
     "half_open_max_per_address",
     "drain_timeout_s",
+    "reload_drain_s",
 ];
 
 const ROUTE_KEYS: &[&str] = &[
