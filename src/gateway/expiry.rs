@@ -84,3 +84,52 @@ fn warn_of(route: &str, expiring: Expiring<'_>, now_s: u64) {
 
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::gateway::config;
+
+    #[test]
+    fn the_next_check_is_when_there_is_something_new_to_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["db.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2030, 1, 2);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        for (name, text) in [
+            ("cert.pem", certificate.pem()),
+            ("key.pem", key.serialize_pem()),
+            ("gateway.toml", CONFIG.to_owned()),
+        ] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let plan = config::load(&dir.path().join("gateway.toml")).unwrap();
+        let end_s = plan.routes[0].expiring().next().unwrap().validity.until_s;
+        let warn_s = end_s - 30 * DAY_S;
+        for (now_s, expected_s) in [
+            (0, DAY_S),
+            (warn_s - 10, 10),
+            (warn_s, DAY_S),
+            (end_s - 10, 11),
+            (end_s + 1, DAY_S),
+        ] {
+            assert_eq!(next_check(&plan, now_s), Duration::from_secs(expected_s));
+        }
+    }
+
+    const CONFIG: &str = r#"
+[[route]]
+name = "db"
+protocol = "tcp"
+listen = ["127.0.0.1:1"]
+[route.client]
+cert = "cert.pem"
+key = "key.pem"
+[route.server]
+address = "127.0.0.1:2"
+tls = "off"
+"#;
+}

@@ -113,7 +113,6 @@ fn build_route(
     let mut context = LegContext {
         route: &name,
         files,
-        protocol,
         records: settings.records,
         handshake_timeout,
     };

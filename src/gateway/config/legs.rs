@@ -24,7 +24,6 @@ pub(super) struct LegContext<'a> {
     /// The route's name.
     pub(super) route: &'a str,
     pub(super) files: &'a mut Files,
-    pub(super) protocol: Protocol,
     pub(super) records: RecordPath,
     pub(super) handshake_timeout: Duration,
 }
@@ -230,11 +229,7 @@ fn server_verify(
     };
     let config = ClientConfig::new(&options).map_err(|error| options_error(source, &error))?;
     Ok(ServerTls::Verify {
-        config: match context.protocol {
-            Protocol::Tcp => config,
-            // OceanBase's servers hand out tickets and answer their use with internal_error.
-            Protocol::Mysql => config.without_resumption(),
-        },
+        config,
         name: server_name(source, mode, address)?,
         mode,
         identity,

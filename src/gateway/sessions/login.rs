@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::*;
-use crate::frame::mysql::Sequence;
+use crate::frame::mysql::{Sequence, ServerKind};
 use crate::gateway::config::{Protocol, Route, VerifyMode};
 use crate::gateway::mysql::{LoginPolicy, PasswordKeys, Refusal, ServerUpgrade, Step};
 use crate::gateway::session::LoginRun;
@@ -75,7 +75,8 @@ impl Sessions {
                 Step::StartTls(side) => {
                     let leg = legs.clone().find(|leg| leg.0 == side);
                     if let Some((_, id)) = leg {
-                        start_tls(engine, &session.state.route, side, id);
+                        let kind = run.login.server_kind();
+                        start_tls(engine, &session.state.route, side, id, kind);
                     }
                 }
                 Step::End if is_abandoned => return session.end(engine),
@@ -302,14 +303,18 @@ fn feed(
     Ok(false)
 }
 
-fn start_tls(engine: &mut Engine, route: &Route, side: Side, id: ConnId) {
+fn start_tls(engine: &mut Engine, route: &Route, side: Side, id: ConnId, server: ServerKind) {
     match (side, &route.client.tls, &route.server.tls) {
         (Side::Client, ClientTls::Terminated { config, .. }, _) => {
             engine.start_tls_server(id, config);
         }
-        (Side::Server, _, ServerTls::Verify { config, name, .. }) => {
-            engine.start_tls_client(id, config, name);
-        }
+        (Side::Server, _, ServerTls::Verify { config, name, .. }) => match server {
+            // Its servers hand out tickets and answer their use with internal_error.
+            ServerKind::OceanBase => {
+                engine.start_tls_client(id, &config.without_resumption(), name);
+            }
+            ServerKind::MySql | ServerKind::MariaDb => engine.start_tls_client(id, config, name),
+        },
         _ => {}
     }
 }
