@@ -9,10 +9,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::mysql::auth::KeySource;
 use crate::frame::obrpc::{Method, Methods};
 use crate::gateway::config::{
-    self, ClientCert, ClientTls, Plan, Protocol, Route, ServerAddress, ServerTls, VerifyMode,
+    self, ClientCert, ClientTls, Expiring, ExpiringKind, Plan, Protocol, Route, ServerAddress,
+    ServerTls, VerifyMode,
 };
 use crate::gateway::machine::wall_s;
-use crate::tls::ServerName;
+use crate::tls::{ServerName, Validity};
 
 /// Check a configuration and its certificates, and say what each route will do
 #[derive(Debug, Args)]
@@ -86,6 +87,11 @@ fn write_plan(out: &mut impl Write, plan: &Plan, now_s: u64) -> io::Result<()> {
                 "  shows {shown} {:?}, which {expiry}",
                 identity.subject()
             )?;
+        }
+        for expiring in route.expiring().filter(|it| it.warn_s() <= now_s) {
+            if let Some(words) = warning_words(expiring, now_s) {
+                writeln!(out, "  WARNING: {words}")?;
+            }
         }
     }
     writeln!(out, "configuration is good: {} route(s)", plan.routes.len())
@@ -268,6 +274,26 @@ fn expiry_words(not_after_s: u64, now_s: u64) -> String {
     }
 }
 
+/// Of what a peer is judged by. Own certificates have a line in any case.
+fn warning_words(expiring: Expiring<'_>, now_s: u64) -> Option<String> {
+    let Validity { name, file, .. } = expiring.validity;
+    let until_s = expiring.validity.until_s;
+    match expiring.kind {
+        ExpiringKind::Certificate => None,
+        ExpiringKind::Authority => {
+            let expiry = expiry_words(until_s, now_s);
+            Some(format!("the authority {name:?} in {file} {expiry}"))
+        }
+        ExpiringKind::RevocationList => {
+            let tense = if until_s < now_s { "was" } else { "is" };
+            let date = date_utc(until_s);
+            Some(format!(
+                "the revocation list of {name:?} in {file} {tense} due on {date}"
+            ))
+        }
+    }
+}
+
 fn reject_expired(plan: &Plan, now_s: u64) -> Result<()> {
     for route in &plan.routes {
         for (side, identity) in route.identities() {
@@ -384,6 +410,97 @@ configuration is good: 1 route(s)
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
+
+    #[test]
+    fn authorities_and_revocation_lists_that_come_to_their_end_are_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        Init::new(dir.path().join("certs")).run().unwrap();
+        fs::write(dir.path().join("gateway.toml"), REVOKING).unwrap();
+        let (from_s, until_s) = (1_772_366_400, 1_772_366_400 + 20 * DAY_S);
+        fs::write(dir.path().join("crl.pem"), empty_list(from_s, until_s)).unwrap();
+        let plan = config::load(&dir.path().join("gateway.toml")).unwrap();
+        let authority_s = plan.routes[0]
+            .expiring()
+            .find(|it| it.kind == ExpiringKind::Authority)
+            .unwrap()
+            .validity
+            .until_s;
+        let list = "the revocation list of \"CN=Test CA\" in crl.pem";
+        for (now_s, expected) in [
+            (from_s + 18 * DAY_S - 1, Vec::new()),
+            (
+                from_s + 18 * DAY_S,
+                vec![format!("{list} is due on 2026-03-21 12:00 UTC")],
+            ),
+            (
+                until_s + 1,
+                vec![format!("{list} was due on 2026-03-21 12:00 UTC")],
+            ),
+            (
+                authority_s - 30 * DAY_S,
+                vec![
+                    format!(
+                        "the authority \"CN=Sealwire development CA\" in certs/ca.pem expires on \
+                         {} (days left: 30)",
+                        date_utc(authority_s)
+                    ),
+                    format!("{list} was due on 2026-03-21 12:00 UTC"),
+                ],
+            ),
+        ] {
+            let mut out = Vec::new();
+            write_plan(&mut out, &plan, now_s).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            let out = out.replace(&format!("{}/", dir.path().display()), "");
+            let warnings: Vec<_> = out
+                .lines()
+                .filter_map(|line| line.strip_prefix("  WARNING: "))
+                .collect();
+            assert_eq!(warnings, expected);
+        }
+    }
+
+    fn empty_list(from_s: u64, until_s: u64) -> String {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Test CA");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+        let key = rcgen::KeyPair::generate().unwrap();
+        let issuer = rcgen::Issuer::new(params, key);
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: std::time::UNIX_EPOCH
+                .checked_add(Duration::from_secs(from_s))
+                .unwrap()
+                .into(),
+            next_update: std::time::UNIX_EPOCH
+                .checked_add(Duration::from_secs(until_s))
+                .unwrap()
+                .into(),
+            crl_number: rcgen::SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&issuer).unwrap().pem().unwrap()
+    }
+
+    const REVOKING: &str = r#"
+[[route]]
+name = "db"
+protocol = "tcp"
+listen = ["127.0.0.1:1"]
+[route.client]
+cert = "certs/server-cert.pem"
+key = "certs/server-key.pem"
+ca = "certs/ca.pem"
+crl = "crl.pem"
+[route.server]
+address = "127.0.0.1:2"
+tls = "off"
+"#;
 
     const DANGEROUS: &str = r#"
 [[route]]

@@ -518,7 +518,7 @@ impl Connection {
         else {
             return Err(failed_before());
         };
-        let (facts, records) = handshake.finish(now)?;
+        let (facts, records) = handshake.finish(now, &mut self.out, &mut pools.send)?;
         self.layer = self.layer_behind(&facts, records)?;
         self.facts = Some(Arc::new(facts));
         self.deadline = None;

@@ -11,8 +11,8 @@ use crate::frame::obrpc::{
 };
 use crate::time::Now;
 use crate::tls::{
-    ApplicationProtocol, ClientConfig, ClientOptions, ServerConfig, ServerName, ServerOptions,
-    Version,
+    ApplicationProtocol, ClientConfig, ClientOptions, Roots, ServerConfig, ServerName,
+    ServerOptions, Version,
 };
 
 /// What both ends of negotiated connections are told beside their TLS.
@@ -78,6 +78,11 @@ impl NegotiationServer {
             options,
         }))
     }
+
+    /// The authorities that clients are judged by, where they are judged by any.
+    pub fn roots(&self) -> Option<&Arc<Roots>> {
+        self.tls.as_ref().or(self.handshake.as_ref())?.roots()
+    }
 }
 
 impl NegotiationClient {
@@ -105,6 +110,11 @@ impl NegotiationClient {
                 .transpose()?,
             options,
         })
+    }
+
+    /// The authorities that the server is judged by, where it is judged by any.
+    pub fn roots(&self) -> Option<&Arc<Roots>> {
+        self.tls.as_ref()?.roots()
     }
 
     fn request(&self) -> ClientRequest {

@@ -5,6 +5,7 @@
 
 pub(crate) mod config;
 mod counters;
+mod expiry;
 mod follower;
 pub(crate) mod log;
 pub(crate) mod machine;

@@ -32,8 +32,9 @@ pub(crate) struct RouteState {
 }
 
 impl Service {
-    /// Puts `plan` into service; a route that was there under the same name goes on counting, and
-    /// the key for passwords stays.
+    /// Puts `plan` into service. A route that has not changed stays as it is, with the TLS sessions
+    /// and the verified chains that it remembers; one that has goes on counting under its name. The
+    /// key for passwords stays.
     pub(crate) fn new(
         plan: Arc<Plan>,
         previous: Option<&Self>,
@@ -47,18 +48,21 @@ impl Service {
             }
             known => known,
         };
-        let counters: HashMap<_, _> = previous
+        let known: HashMap<_, _> = previous
             .into_iter()
             .flat_map(|service| &service.routes)
-            .map(|state| (state.route.name.clone(), state.counters.clone()))
+            .map(|state| (state.route.name.clone(), state))
             .collect();
-        let state = |route: &Arc<Route>| {
-            let known = counters.get(&route.name).cloned();
-            Arc::new(RouteState {
+        let state = |route: &Arc<Route>| match known.get(&route.name) {
+            Some(known) if known.route.digest == route.digest => Arc::clone(known),
+            known => Arc::new(RouteState {
                 route: route.clone(),
-                counters: known.unwrap_or_else(|| Arc::new(RouteCounters::new(workers))),
+                counters: match known {
+                    Some(known) => known.counters.clone(),
+                    None => Arc::new(RouteCounters::new(workers)),
+                },
                 password_key: password_key.clone(),
-            })
+            }),
         };
         Ok(Self {
             routes: plan.routes.iter().map(state).collect(),
@@ -69,5 +73,22 @@ impl Service {
             plan,
             password_key,
         })
+    }
+
+    /// True where this very state of a route is in service: nothing has changed it.
+    pub(crate) fn holds(&self, state: &Arc<RouteState>) -> bool {
+        self.routes.iter().any(|held| Arc::ptr_eq(held, state))
+    }
+
+    /// How many routes are not as they were in `previous`, those that are gone included.
+    pub(crate) fn changes_since(&self, previous: &Self) -> usize {
+        let is_gone = |state: &&Arc<RouteState>| {
+            let name = &state.route.name;
+            self.routes.iter().all(|held| held.route.name != *name)
+        };
+        let gone = previous.routes.iter().filter(is_gone).count();
+        gone + (self.routes.iter())
+            .filter(|state| !previous.holds(state))
+            .count()
     }
 }

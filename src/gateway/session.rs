@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) follower: Option<Follower>,
     /// Plaintext bytes that came from the client and from the server.
     pub(super) moved: [u64; 2],
+    /// It is to end at its first safe moment.
+    pub(super) leaving: Option<Leaving>,
     /// How the last address that was tried failed.
     pub(super) last_error: Option<Error>,
     /// Until it relays, the part of its address of the bound on those that do not.
@@ -80,6 +82,13 @@ pub(super) struct Leg {
 pub(super) enum Side {
     Client,
     Server,
+}
+
+/// That a session is to end at its first safe moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    /// Or then, whatever is under way in it; `None`: it is waited for.
+    pub(super) by: Option<Monotonic>,
 }
 
 /// The addresses of a server that are still to be tried.

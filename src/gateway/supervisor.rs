@@ -3,12 +3,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_utils::sync::WaitGroup;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use socket2::{Domain, Socket, Type};
 
 use super::config::{self, MetricsSettings, Plan};
 use super::counters::Gauges;
+use super::expiry;
 use super::log::{Log, escape};
 use super::machine;
 use super::metrics::{self, Info, Reloads, Shown, Status, WorkerPort};
@@ -67,7 +69,7 @@ struct Supervisor {
     service: Option<Arc<Service>>,
     /// The files of the plan in service.
     watch: Watch,
-    /// When certificates are next looked at for their expiry.
+    /// When certificates and revocation lists are next looked at for their expiry.
     next_expiry_check: Instant,
     reloads: Reloads,
     /// Where metrics are served.
@@ -157,7 +159,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Makes every worker serve by `plan`, or none.
+    /// Makes every worker serve by `plan`, or none. When it returns, they do.
     fn put_into_service(&mut self, plan: Arc<Plan>) -> Result<()> {
         let workers = self.mailboxes.len();
         let connections_max = match plan.settings.connections_max {
@@ -169,7 +171,9 @@ impl Supervisor {
         let bound = self
             .prepare(&service)
             .inspect_err(|_| self.tell(|| Message::Rollback))?;
-        self.tell(|| Message::Commit);
+        let committed = WaitGroup::new();
+        self.tell(|| Message::Commit(committed.clone()));
+        committed.wait();
         warn_of_dangers(&service.plan);
         self.watch = Watch::new(&service.plan.files, Instant::now());
         let is_new = |address: &Address| !self.bound.contains_key(address);
@@ -318,11 +322,13 @@ impl Supervisor {
         let before = self.service.clone();
         match load().and_then(|plan| self.put_into_service(plan)) {
             Ok(()) => {
+                let mut routes_changed = 0;
                 if let (Some(before), Some(after)) = (before, &self.service) {
                     warn_of_restart(&before.plan, &after.plan);
+                    routes_changed = after.changes_since(&before);
                 }
                 self.reloads.note(trigger, None);
-                tracing::info!(trigger, "reloaded");
+                tracing::info!(trigger, routes_changed, "reloaded");
             }
             Err(error) => {
                 self.reloads.note(trigger, Some(error.to_string()));
@@ -334,9 +340,10 @@ impl Supervisor {
     }
 
     fn check_expiry(&mut self) {
-        self.next_expiry_check = Instant::now() + Duration::from_secs(DAY_S);
         if let Some(service) = &self.service {
-            warn_of_expiry(&service.plan);
+            let now_s = machine::wall_s();
+            expiry::warn(&service.plan, now_s);
+            self.next_expiry_check = Instant::now() + expiry::next_check(&service.plan, now_s);
         }
     }
 
@@ -485,24 +492,6 @@ fn check_free(address: &Address) -> Result<()> {
     bind().map_err(|error| Error::io(format_args!("listen on {ip}"), &error))
 }
 
-fn warn_of_expiry(plan: &Plan) {
-    let now_s = machine::wall_s();
-    for route in &plan.routes {
-        for (side, identity) in route.identities() {
-            let route = &*route.name;
-            let subject = escape(identity.subject());
-            match identity.not_after_s().checked_sub(now_s) {
-                None => tracing::warn!(route, side, subject, "certificate expired"),
-                Some(left_s) if left_s <= EXPIRY_WARNING_S => {
-                    let days = left_s / DAY_S;
-                    tracing::warn!(route, side, subject, days, "certificate expires soon");
-                }
-                Some(_) => {}
-            }
-        }
-    }
-}
-
 fn warn_of_dangers(plan: &Plan) {
     let metrics = plan.settings.metrics.as_ref();
     if let Some(danger) = metrics.and_then(MetricsSettings::danger) {
@@ -555,9 +544,3 @@ fn interrupted() -> Error {
 
 /// How often lost log lines are looked for.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Time before the expiry of a certificate from which on every start, every reload and every day
-/// warns: a third of the life of those that are renewed by themselves.
-const EXPIRY_WARNING_S: u64 = 30 * DAY_S;
-
-const DAY_S: u64 = 86_400;

@@ -137,7 +137,7 @@ pub struct ApplicationProtocol {
 }
 
 /// Who opens and seals records after the handshake.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RecordPath {
     /// rustls: it copies each record once on its way in and twice on its way out, and this crate
     /// once more each way.
@@ -198,7 +198,7 @@ impl ServerConfig {
             rustls.ticketer = Arc::new(RouteTickets::new(tickets, &client_trust)?);
         }
         rustls.alpn_protocols = offered(options.application_protocol);
-        rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
+        rustls.enable_secret_extraction = true;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
@@ -237,6 +237,11 @@ impl ServerConfig {
         &self.rustls
     }
 
+    /// The authorities that clients are judged by.
+    pub fn roots(&self) -> Option<&Arc<Roots>> {
+        self.verifier.as_ref()?.roots()
+    }
+
     pub(super) fn verifier(&self) -> Option<&Arc<ClientVerifier>> {
         self.verifier.as_ref()
     }
@@ -267,7 +272,7 @@ impl ClientConfig {
             .with_client_cert_resolver(Arc::new(resolver));
         rustls.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
         rustls.alpn_protocols = offered(options.application_protocol);
-        rustls.enable_secret_extraction = options.records == RecordPath::InPlace;
+        rustls.enable_secret_extraction = true;
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
@@ -320,6 +325,11 @@ impl ClientConfig {
 
     pub(super) fn rustls(&self) -> &Arc<rustls::ClientConfig> {
         &self.rustls
+    }
+
+    /// The authorities that servers are judged by.
+    pub fn roots(&self) -> Option<&Arc<Roots>> {
+        self.verifier.roots()
     }
 
     pub(super) fn verifier(&self) -> &Arc<ServerVerifier> {

@@ -7,6 +7,7 @@ use rustls::sign::CertifiedKey;
 use super::certificate::Certificate;
 use super::key::signing_key;
 use super::names::Portrait;
+use super::validity::Validity;
 use crate::error::{Error, ErrorKind, Result};
 
 /// PEM text with the name under which errors speak of it: its file, as a rule.
@@ -23,6 +24,7 @@ pub struct Pem<'a> {
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     portrait: Portrait,
+    validity: Validity,
 }
 
 impl Identity {
@@ -61,7 +63,11 @@ impl Identity {
             )
         })?;
         let portrait = certificates.first().map(Portrait::of).unwrap_or_default();
+        let validity = certificates
+            .first()
+            .map(|der| Validity::of(der, chain.name));
         Ok(Arc::new(Self {
+            validity: validity.unwrap_or_default(),
             // Not parsed again: what rustls cannot read, X.509 v1 that is, it can present all the
             // same.
             certified: Arc::new(CertifiedKey::new(certificates, signing_key)),
@@ -72,6 +78,11 @@ impl Identity {
     /// The last second at which the leaf is valid, since 1970-01-01 UTC.
     pub fn not_after_s(&self) -> u64 {
         self.portrait.not_after_s
+    }
+
+    /// How long the leaf is good.
+    pub fn validity(&self) -> &Validity {
+        &self.validity
     }
 
     /// The leaf's subject, as in `CN=db1`.

@@ -15,6 +15,7 @@ mod revocation;
 mod roots;
 pub(crate) mod session;
 pub(crate) mod suites;
+mod validity;
 mod verify;
 mod witness;
 
@@ -29,6 +30,7 @@ pub use resume::{TICKET_KEY_LEN, TicketKeys, Tickets};
 pub use revocation::Crls;
 pub use roots::Roots;
 pub use rustls::pki_types::ServerName;
+pub use validity::Validity;
 pub use witness::{Seen, Witness};
 
 /// What a handshake agreed on.

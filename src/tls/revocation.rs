@@ -8,6 +8,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::certificate::Certificate;
 use super::identity::{Pem, config};
+use super::validity::Validity;
 use super::verify::verify_signed;
 use crate::error::Result;
 
@@ -17,16 +18,19 @@ pub struct Crls {
     lists: Vec<CertificateRevocationListDer<'static>>,
     names: String,
     next_update_s: Option<u64>,
+    /// Of those that say when they are due.
+    validities: Vec<Validity>,
 }
 
 impl Crls {
     /// Reads the lists of one or more files.
     pub fn from_pem(files: &[Pem<'_>]) -> Result<Arc<Self>> {
-        let (mut lists, mut next_update_s) = (Vec::new(), None::<u64>);
+        let (mut lists, mut validities) = (Vec::new(), Vec::new());
         for file in files {
             for der in read(*file)? {
-                let due_s = check(&der).map_err(|reason| config(file.name, reason))?;
-                next_update_s = next_update_s.into_iter().chain(due_s).min();
+                let validity =
+                    check(&der, file.name).map_err(|reason| config(file.name, reason))?;
+                validities.extend(validity);
                 lists.push(der);
             }
         }
@@ -34,13 +38,19 @@ impl Crls {
         Ok(Arc::new(Self {
             lists,
             names: names.join(", "),
-            next_update_s,
+            next_update_s: validities.iter().map(|list| list.until_s).min(),
+            validities,
         }))
     }
 
     /// When the first of them is due to be replaced, in seconds since 1970-01-01 UTC.
     pub fn next_update_s(&self) -> Option<u64> {
         self.next_update_s
+    }
+
+    /// From when to when each of them is good, where it says so.
+    pub fn validities(&self) -> &[Validity] {
+        &self.validities
     }
 
     pub(super) fn lists(&self) -> &[CertificateRevocationListDer<'static>] {
@@ -99,8 +109,8 @@ fn read(file: Pem<'_>) -> Result<Vec<CertificateRevocationListDer<'static>>> {
     Ok(lists)
 }
 
-/// When the list is due to be replaced, where it says so.
-fn check(der: &[u8]) -> Result<Option<u64>, String> {
+/// Until when the list is good, where it says so.
+fn check(der: &[u8], file: &str) -> Result<Option<Validity>, String> {
     let (_, list) = CertificateRevocationList::from_der(der)
         .map_err(|error| format!("the revocation list cannot be read: {error}"))?;
     if list.version().is_none() {
@@ -110,7 +120,12 @@ fn check(der: &[u8]) -> Result<Option<u64>, String> {
             list.issuer()
         ));
     }
-    Ok(due_s(&list))
+    Ok(due_s(&list).map(|until_s| Validity {
+        name: list.issuer().to_string(),
+        file: file.to_owned(),
+        from_s: u64::try_from(list.last_update().timestamp()).unwrap_or(0),
+        until_s,
+    }))
 }
 
 fn due_s(list: &CertificateRevocationList<'_>) -> Option<u64> {

@@ -8,6 +8,7 @@ use super::certificate::Certificate;
 use super::identity::{Pem, certificates, config};
 use super::names::Portrait;
 use super::revocation::Crls;
+use super::validity::Validity;
 use crate::error::Result;
 
 /// Certificate authorities that are trusted, with what they revoked. A certificate that is one of
@@ -16,6 +17,8 @@ use crate::error::Result;
 pub struct Roots {
     store: Arc<RootCertStore>,
     certificates: Arc<[CertificateDer<'static>]>,
+    /// Of those that were read from files.
+    validities: Arc<[Validity]>,
     names: String,
     crls: Option<Arc<Crls>>,
     crl_required: bool,
@@ -25,6 +28,7 @@ impl Roots {
     /// Reads certificate authorities from one or more files.
     pub fn from_pem(files: &[Pem<'_>]) -> Result<Arc<Self>> {
         let (mut store, mut all) = (RootCertStore::empty(), Vec::new());
+        let mut validities = Vec::new();
         for file in files {
             for certificate in certificates(*file)? {
                 store.add(certificate.clone()).map_err(|error| {
@@ -34,11 +38,12 @@ impl Roots {
                         format!("the authority {subject} cannot be used: {error}"),
                     )
                 })?;
+                validities.push(Validity::of(&certificate, file.name));
                 all.push(certificate);
             }
         }
         let names: Vec<_> = files.iter().map(|file| file.name).collect();
-        Ok(Self::new(store, all, names.join(", ")))
+        Ok(Self::new(store, all, validities, names.join(", ")))
     }
 
     /// Takes certificate authorities in DER from a store that holds what it holds, the operating
@@ -60,11 +65,17 @@ impl Roots {
             ca-certificates` brings the usual ones";
             return Err(config(name, text.into()));
         }
-        Ok(Self::new(store, all, name.to_owned()))
+        Ok(Self::new(store, all, Vec::new(), name.to_owned()))
     }
 
-    fn new(store: RootCertStore, all: Vec<CertificateDer<'static>>, names: String) -> Arc<Self> {
+    fn new(
+        store: RootCertStore,
+        all: Vec<CertificateDer<'static>>,
+        validities: Vec<Validity>,
+        names: String,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            validities: validities.into(),
             store: Arc::new(store),
             certificates: all.into(),
             names,
@@ -95,6 +106,11 @@ impl Roots {
         self.store.is_empty()
     }
 
+    /// How long each of them is good. Those of the operating system are not among them.
+    pub fn validities(&self) -> &[Validity] {
+        &self.validities
+    }
+
     pub(super) fn store(&self) -> &Arc<RootCertStore> {
         &self.store
     }
@@ -104,7 +120,8 @@ impl Roots {
         &self.names
     }
 
-    pub(super) fn crls(&self) -> Option<&Arc<Crls>> {
+    /// What they have revoked, where that is known.
+    pub fn crls(&self) -> Option<&Arc<Crls>> {
         self.crls.as_ref()
     }
 
@@ -126,7 +143,7 @@ impl Roots {
     }
 
     /// What tells this set of authorities from another, in whatever order it was read.
-    pub(super) fn digest(&self) -> [u8; 32] {
+    pub(crate) fn digest(&self) -> [u8; 32] {
         let mut ders: Vec<&[u8]> = self.certificates.iter().map(AsRef::as_ref).collect();
         ders.sort_unstable();
         let mut hash = digest::Context::new(&digest::SHA256);

@@ -16,10 +16,10 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+use rustls::{AlertDescription, CommonState, HandshakeKind, ProtocolVersion};
 
 use super::config::{ClientConfig, RecordPath, ServerConfig, Version};
-use super::record::{InPlaceRecords, KeySchedule, Opened, Protocol, Records, TrafficKeys};
+use super::record::{Alert, InPlaceRecords, KeySchedule, Opened, Protocol, Records, TrafficKeys};
 use super::verify::{ClientVerifier, ServerVerifier};
 use super::{Facts, call, failure, suites};
 use crate::buf::{Buf, BufPool, SendQueue};
@@ -137,8 +137,14 @@ impl Handshake {
         !self.rustls.common().is_handshaking()
     }
 
-    /// Hands the connection to its record path. Only called when [`Handshake::is_done`].
-    pub(crate) fn finish(self, now: Now) -> Result<(Facts, Box<dyn Records>)> {
+    /// Hands the connection to its record path. Only called when [`Handshake::is_done`]. The alert
+    /// of an error is queued.
+    pub(crate) fn finish(
+        self,
+        now: Now,
+        out: &mut SendQueue,
+        pool: &mut BufPool,
+    ) -> Result<(Facts, Box<dyn Records>)> {
         let facts = self.rustls.facts(self.server_name)?;
         if let Some(required) = self.required_protocol
             && facts.application_protocol.is_none()
@@ -148,25 +154,21 @@ impl Handshake {
         }
         if facts.resumed {
             call::begin(now);
-            self.verifier
-                .judge_again(self.rustls.common().peer_certificates(), now)
-                .map_err(|error| failure::describe(error, self.rustls.peer()))?;
+            let chain = self.rustls.common().peer_certificates();
+            if let Err(error) = self.verifier.judge_again(chain, now) {
+                let alert = alert_of(&error);
+                let error = failure::describe(error, self.rustls.peer());
+                // rustls sends no alert behind a handshake that was good to it; this crate's own
+                // records do, whichever path was chosen.
+                let mut records = self.rustls.into_in_place(facts.version)?;
+                records.send_alert(alert, out, pool);
+                return Err(error);
+            }
         }
         let records: Box<dyn Records> = match (self.records, self.rustls) {
             (RecordPath::Rustls, Rustls::Client(client)) => Box::new(RustlsRecords::new(client)),
             (RecordPath::Rustls, Rustls::Server(server)) => Box::new(RustlsRecords::new(server)),
-            (RecordPath::InPlace, Rustls::Client(client)) => {
-                let (secrets, kernel) = client
-                    .dangerous_into_kernel_connection()
-                    .map_err(|error| failure::describe(error, failure::Peer::Server))?;
-                in_place(secrets, kernel, facts.version, true)?
-            }
-            (RecordPath::InPlace, Rustls::Server(server)) => {
-                let (secrets, kernel) = server
-                    .dangerous_into_kernel_connection()
-                    .map_err(|error| failure::describe(error, failure::Peer::Client))?;
-                in_place(secrets, kernel, facts.version, false)?
-            }
+            (RecordPath::InPlace, rustls) => Box::new(rustls.into_in_place(facts.version)?),
         };
         Ok((facts, records))
     }
@@ -280,16 +282,24 @@ fn in_place<Data: 'static>(
     kernel: KernelConnection<Data>,
     version: Version,
     is_client: bool,
-) -> Result<Box<dyn Records>>
+) -> Result<InPlaceRecords>
 where
     KernelConnection<Data>: KeySchedule,
 {
     let protocol = version.protocol();
     let send = TrafficKeys::new(protocol, secrets.tx)?;
     let receive = TrafficKeys::new(protocol, secrets.rx)?;
-    Ok(Box::new(match protocol {
+    Ok(match protocol {
         Protocol::Tls12 => InPlaceRecords::tls12(send, receive, is_client),
         Protocol::Tls13 => InPlaceRecords::tls13(send, receive, Box::new(kernel)),
+    })
+}
+
+/// The alert that rustls sends for this refusal in a full handshake.
+fn alert_of(error: &rustls::Error) -> Alert {
+    Alert::fatal(u8::from(match error {
+        rustls::Error::InvalidCertificate(reason) => AlertDescription::from(reason.clone()),
+        _ => AlertDescription::HandshakeFailure,
     }))
 }
 
@@ -305,6 +315,24 @@ impl Rustls {
         match self {
             Self::Client(_) => failure::Peer::Server,
             Self::Server(_) => failure::Peer::Client,
+        }
+    }
+
+    /// Takes keys and sequence numbers over from rustls, which keeps the key schedule.
+    fn into_in_place(self, version: Version) -> Result<InPlaceRecords> {
+        match self {
+            Self::Client(client) => {
+                let (secrets, kernel) = client
+                    .dangerous_into_kernel_connection()
+                    .map_err(|error| failure::describe(error, failure::Peer::Server))?;
+                in_place(secrets, kernel, version, true)
+            }
+            Self::Server(server) => {
+                let (secrets, kernel) = server
+                    .dangerous_into_kernel_connection()
+                    .map_err(|error| failure::describe(error, failure::Peer::Client))?;
+                in_place(secrets, kernel, version, false)
+            }
         }
     }
 

@@ -133,6 +133,28 @@ class Replaced(Case):
                 gateway.stop_and_judge()
 
 
+    def test_an_authority_and_a_revocation_list_that_come_to_their_end(self):
+        """A list is due soon when a tenth of its time is left."""
+        own, crl = certs.server(), self.scratch / "crl.pem"
+        for days, lists, told in (
+            (29.5, (-20, 10), [("authority expires soon", "days", 29)]),
+            (-0.5, (-20, 10), [("authority expired", "side", "client")]),
+            (60, (-9.5, 1), [("revocation list is due soon", "hours", 23)]),
+            (60, (-9.5, -0.1), [("revocation list is overdue", "side", "client")]),
+            (60, (-7.5, 1), []),
+        ):
+            with self.subTest(days=days, lists=lists):
+                authority = certs.expiring_authority(days)
+                self.put(crl, certs.revocation_list(days=lists))
+                client = {"tls": "required", "cert": own.cert, "key": own.key, "ca": authority.cert, "crl": str(crl)}
+                gateway = self.gateway(tcp_route(Listener(self, echo).address, client=client))
+                for message, field, value in told:
+                    event = gateway.claimed(message=message)
+                    self.assertEqual(event[field], value)
+                    self.assertIn(event["file"], (str(authority.cert), str(crl)))
+                gateway.stop_and_judge()
+
+
 class Resumption(Case):
     """Two gateways that share their ticket keys, behind HAProxy, which deals connections out in turn."""
 

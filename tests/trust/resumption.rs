@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use sealwire::error::{CertificateFault as Fault, Result};
+use sealwire::error::{CertificateFault as Fault, ErrorKind, Result};
+use sealwire::time::Now;
 use sealwire::tls::{
-    ClientAuth, ClientConfig, ClientIdentity, ClientOptions, Facts, ServerConfig, ServerOptions,
-    TicketKeys, Tickets, Verify, Version,
+    ClientAuth, ClientConfig, ClientIdentity, ClientOptions, Facts, RecordPath, ServerConfig,
+    ServerOptions, TicketKeys, Tickets, Verify, Version,
 };
 
 use crate::pair::{Outcome, client, fault, handshake};
@@ -38,6 +39,10 @@ fn config(options: &ServerOptions) -> Arc<ServerConfig> {
 
 /// A client that holds alice's certificate, for each version.
 fn each_client(pki: &Pki, check: impl Fn(&Arc<ClientConfig>)) {
+    each_client_on(pki, RecordPath::default(), check);
+}
+
+fn each_client_on(pki: &Pki, records: RecordPath, check: impl Fn(&Arc<ClientConfig>)) {
     for (version, suite) in [
         (Version::Tls12, "ECDHE-ECDSA-AES128-GCM-SHA256"),
         (Version::Tls13, "TLS_AES_128_GCM_SHA256"),
@@ -46,6 +51,7 @@ fn each_client(pki: &Pki, check: impl Fn(&Arc<ClientConfig>)) {
             identity: Some(pki.identity("alice")),
             suites: vec![suite.into()],
             min_version: version,
+            records,
             ..client(Verify::Full(pki.roots("ca")))
         };
         check(&ClientConfig::new(&options).unwrap());
@@ -168,6 +174,78 @@ fn a_resumed_session_is_judged_by_the_lists_of_today() {
         assert_eq!(fault(&outcome.server), Some(Fault::Revoked), "{outcome:?}");
     });
 }
+
+/// On each record path of the end that refuses.
+fn on_each_path(check: impl Fn(RecordPath)) {
+    for records in [RecordPath::Rustls, RecordPath::InPlace] {
+        check(records);
+    }
+}
+
+#[test]
+fn a_client_that_may_not_resume_is_told_by_the_alert_of_a_full_handshake() {
+    let Some(pki) = made() else { return };
+    pki.revoke("alice", "ca");
+    let revoking = ClientAuth::Required(pki.roots("ca").with_crls(pki.crl("ca"), false));
+    let bob = vec![ClientIdentity::CommonName("bob".into())];
+    for (client_auth, allowed_clients, alert) in [
+        (ClientAuth::Required(pki.roots("ca")), bob, ACCESS_DENIED),
+        (revoking, Vec::new(), CERTIFICATE_REVOKED),
+    ] {
+        on_each_path(|records| {
+            let strict = ServerOptions {
+                client_auth: client_auth.clone(),
+                allowed_clients: allowed_clients.clone(),
+                records,
+                ..server(&pki, [1, 2, 3], "r")
+            };
+            each_client(&pki, |client| {
+                check(&visit(client, &pki, [1, 2, 3], "r"), false);
+                let resumed = connect(client, &config(&strict));
+                let full = connect(&client.without_resumption(), &config(&strict));
+                for outcome in [resumed, full] {
+                    let told = outcome.client.unwrap_err().kind();
+                    assert_eq!(told, ErrorKind::TlsAlert(alert), "{records:?}");
+                }
+            });
+        });
+    }
+}
+
+#[test]
+fn a_server_that_may_not_be_resumed_is_told_by_the_alert_of_a_full_handshake() {
+    let Some(pki) = made() else { return };
+    // The certificate of the client expires as well, and is not asked for.
+    let server = config(&ServerOptions {
+        client_auth: ClientAuth::None,
+        ..server(&pki, [1, 2, 3], "r")
+    });
+    let half_hour_s = 1_800;
+    let [good, expired] = [-half_hour_s, half_hour_s].map(|s| Now {
+        wall_s: in_days(365).wall_s.saturating_add_signed(s),
+        ..Now::default()
+    });
+    on_each_path(|records| {
+        each_client_on(&pki, records, |client| {
+            check(&handshake(client, &server, "localhost", good), false);
+            let resumed = handshake(client, &server, "localhost", expired);
+            let full = handshake(&client.without_resumption(), &server, "localhost", expired);
+            for outcome in [resumed, full] {
+                assert_eq!(fault(&outcome.client), Some(Fault::Expired), "{outcome:?}");
+                let told = outcome.server.unwrap_err().kind();
+                assert_eq!(
+                    told,
+                    ErrorKind::TlsAlert(CERTIFICATE_EXPIRED),
+                    "{records:?}"
+                );
+            }
+        });
+    });
+}
+
+const CERTIFICATE_REVOKED: u8 = 44;
+const CERTIFICATE_EXPIRED: u8 = 45;
+const ACCESS_DENIED: u8 = 49;
 
 #[test]
 fn a_session_is_not_resumed_for_longer_than_its_lifetime() {

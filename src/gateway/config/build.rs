@@ -9,7 +9,7 @@ use super::legs::{self, LegContext};
 use super::metrics;
 use super::mysql;
 use super::obrpc;
-use super::plan::{Plan, Protocol, Route, Settings, map_path};
+use super::plan::{Plan, Protocol, ReloadDrain, Route, Settings, map_path};
 use super::source::{GatewaySource, RouteSource, Source};
 use crate::engine::{Address, BackendChoice};
 use crate::error::Result;
@@ -91,6 +91,9 @@ fn settings(source: &GatewaySource) -> Result<Settings> {
             .map_or(HALF_OPEN_MAX_PER_ADDRESS, |given| size(Some(given))),
         drain_timeout: seconds(source.drain_timeout_s.as_ref(), DRAIN_TIMEOUT_S),
         metrics: metrics::settings(source)?,
+        reload_drain: (source.reload_drain_s.as_ref()).map(|given| ReloadDrain {
+            timeout: seconds(Some(given), 0),
+        }),
     })
 }
 
@@ -122,8 +125,11 @@ fn build_route(
     let client = legs::client(&source.client, &mut context)?;
     let server = legs::server(&source.server, &client.tls, &mut context)?;
     mysql::check_unused(protocol, &client.tls, &source.client, &source.server)?;
+    let mut hasher = files.take_hasher();
+    hasher.add((source, settings.records));
     Ok(Route {
         name,
+        digest: hasher.digest(),
         protocol,
         listen,
         connect_timeout: Duration::from_millis(

@@ -1,12 +1,14 @@
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::mem;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::digest::RouteHasher;
 use super::document::Given;
 use crate::error::Result;
 use crate::frame::mysql::auth::PublicKey;
@@ -19,6 +21,8 @@ pub(crate) struct Files {
     /// The authorities of the operating system, once they were asked for.
     system: Option<Arc<Roots>>,
     read: HashMap<PathBuf, (Stamp, Zeroizing<Vec<u8>>)>,
+    /// What was asked for since the last call of [`Files::take_hasher`].
+    hasher: RouteHasher,
 }
 
 /// What tells one state of a file from another: a file that took its place has another number, one
@@ -55,6 +59,7 @@ impl Files {
             base,
             system: None,
             read: HashMap::new(),
+            hasher: RouteHasher::new(),
         }
     }
 
@@ -162,10 +167,21 @@ impl Files {
         Ok(lines)
     }
 
+    /// The contents of all that was asked for since the last call.
+    pub(super) fn take_hasher(&mut self) -> RouteHasher {
+        mem::replace(&mut self.hasher, RouteHasher::new())
+    }
+
     fn system_roots(&mut self) -> Result<Arc<Roots>> {
-        if let Some(roots) = &self.system {
-            return Ok(Arc::clone(roots));
-        }
+        let roots = match &self.system {
+            Some(roots) => Arc::clone(roots),
+            None => self.read_system_roots()?,
+        };
+        self.hasher.add(roots.digest());
+        Ok(roots)
+    }
+
+    fn read_system_roots(&mut self) -> Result<Arc<Roots>> {
         let found = rustls_native_certs::load_native_certs();
         let certificates = found
             .certs
@@ -182,6 +198,9 @@ impl Files {
             let read = read_with_stamp(&path)
                 .map_err(|error| file.place.error(format!("{}: {error}", path.display())))?;
             self.read.insert(path.clone(), read);
+        }
+        if let Some((_, text)) = self.read.get(&path) {
+            self.hasher.add(&text[..]);
         }
         Ok(path)
     }

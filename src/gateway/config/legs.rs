@@ -249,11 +249,7 @@ fn server_verify(
     let options = client_options(source, mode, context)?;
     let config = ClientConfig::new(&options).map_err(|error| options_error(source, &error))?;
     Ok(ServerTls::Verify {
-        config: match context.protocol {
-            // OceanBase's servers hand out tickets and answer their use with internal_error.
-            Protocol::Mysql => config.without_resumption(),
-            Protocol::Tcp | Protocol::Obrpc => config,
-        },
+        config,
         name: server_name(source, mode, address)?,
         mode,
         identity: options.identity,

@@ -1,7 +1,9 @@
 //! The configuration: read from TOML or from flags, judged as a whole, never changed afterwards.
 
 mod build;
+mod digest;
 mod document;
+mod expiry;
 mod files;
 mod legs;
 mod metrics;
@@ -19,7 +21,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use digest::RouteDigest;
 pub(crate) use document::{Given, Place};
+pub(crate) use expiry::{Expiring, ExpiringKind};
 pub(crate) use files::{Files, SYSTEM, Stamp};
 #[cfg(test)]
 pub(crate) use networks::Networks;

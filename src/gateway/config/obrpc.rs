@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::frame::obrpc::{Bypass, DEFAULT_GID, Method, Methods, ServerPolicy};
 
 /// The keys of a leg. One that a side lacks is never set there.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct RpcSource {
     /// Of the client's side: those that are accepted; of the server's: the one that is asked for.
     method: Vec<Given<String>>,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::digest::RouteDigest;
 use super::files::Stamp;
 use super::networks::Networks;
 use super::proxy::ProxyHeader;
@@ -47,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) half_open_max_per_address: usize,
     /// How long sessions may go on after the first SIGTERM; `None`: until they end.
     pub(crate) drain_timeout: Option<Duration>,
+    /// How long sessions may go on whose route is changed by a reload; `None`: until they end.
+    pub(crate) reload_drain: Option<ReloadDrain>,
     /// Where metrics and the status page are served, if anywhere.
     pub(crate) metrics: Option<MetricsSettings>,
 }
@@ -60,11 +63,20 @@ pub(crate) struct MetricsSettings {
     pub(crate) names: Vec<String>,
 }
 
+/// Sessions whose route is changed by a reload end when they are idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReloadDrain {
+    /// By then at the latest, counted from the reload; `None`: whenever that is.
+    pub(crate) timeout: Option<Duration>,
+}
+
 /// Where connections come from, where they go to, and what happens between.
 #[derive(Debug)]
 pub(crate) struct Route {
     /// Unique in its plan.
     pub(crate) name: Arc<str>,
+    /// The same for the same configuration alone.
+    pub(crate) digest: RouteDigest,
     /// What is spoken on it.
     pub(crate) protocol: Protocol,
     /// Unique in their plan.

@@ -20,7 +20,7 @@ pub(crate) struct AccountRules {
 }
 
 /// What `[route.client]` says of accounts.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct RequireSource {
     rules: Vec<RuleSource>,
     default: Option<Given<String>>,
@@ -29,7 +29,7 @@ pub(crate) struct RequireSource {
 }
 
 /// One `[[route.client.require]]`.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct RuleSource {
     place: Place,
     user: Option<Given<String>>,

@@ -27,10 +27,11 @@ pub(crate) struct GatewaySource {
     pub(crate) metrics: Option<Given<String>>,
     pub(crate) metrics_names: Vec<Given<String>>,
     pub(crate) danger_expose_metrics: Option<Given<bool>>,
+    pub(crate) reload_drain_s: Option<Given<u64>>,
 }
 
 /// One `[[route]]`.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct RouteSource {
     pub(crate) place: Place,
     pub(crate) name: Option<Given<String>>,
@@ -45,7 +46,7 @@ pub(crate) struct RouteSource {
 }
 
 /// `[route.client]` or `[route.server]`. A key that one of the two lacks is never set there.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct LegSource {
     pub(crate) place: Place,
     pub(crate) address: Option<Given<String>>,
@@ -112,6 +113,7 @@ impl GatewaySource {
             metrics: section.text("metrics")?,
             metrics_names: section.texts("metrics_names")?,
             danger_expose_metrics: section.boolean("danger_expose_metrics")?,
+            reload_drain_s: section.number("reload_drain_s", DAY_S)?,
         })
     }
 }
@@ -289,6 +291,7 @@ const GATEWAY_KEYS: &[&str] = &[
     "metrics",
     "metrics_names",
     "danger_expose_metrics",
+    "reload_drain_s",
 ];
 
 const ROUTE_KEYS: &[&str] = &[

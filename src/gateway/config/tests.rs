@@ -7,6 +7,7 @@ use super::*;
 use crate::engine::PeerAddress;
 use crate::frame::mysql::auth::{KeySource, PrivateKey};
 
+mod digest;
 mod obrpc;
 mod proxy;
 mod trust;
@@ -62,6 +63,7 @@ fn defaults_are_the_documented_ones() {
             half_open_max_per_address: 1_000,
             drain_timeout: Some(Duration::from_secs(30)),
             metrics: None,
+            reload_drain: None,
         }
     );
     let route = &plan.routes[0];
@@ -109,7 +111,7 @@ fn a_key_like_no_other_gets_the_list() {
         error_of("\n[gateway]\nzzz = 1\nyyy = 2\n"),
         "gateway.toml:3: unknown key \"zzz\" in [gateway]; \
          known keys: workers, backend, records, max_connections, half_open_max_per_address, \
-         drain_timeout_s, metrics, metrics_names, danger_expose_metrics"
+         drain_timeout_s, metrics, metrics_names, danger_expose_metrics, reload_drain_s"
     );
 }
 

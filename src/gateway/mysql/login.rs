@@ -241,6 +241,11 @@ impl Login {
         &self.user
     }
 
+    /// What the server is by its greeting, once it has greeted.
+    pub(in crate::gateway) fn server_kind(&self) -> ServerKind {
+        self.kind
+    }
+
     /// Ends the login with an error packet for the client.
     pub(in crate::gateway) fn refuse(&mut self, refusal: &Refusal) {
         let is_greeted = self.is_greeted();

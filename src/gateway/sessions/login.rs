@@ -3,7 +3,7 @@
 use std::mem;
 
 use super::*;
-use crate::frame::mysql::Sequence;
+use crate::frame::mysql::{Sequence, ServerKind};
 use crate::gateway::config::{Protocol, Route, VerifyMode};
 use crate::gateway::mysql::{LoginPolicy, PasswordKeys, Refusal, ServerUpgrade, Step};
 use crate::gateway::session::LoginRun;
@@ -65,13 +65,14 @@ impl Sessions {
             match mem::replace(&mut run.step, Step::Go) {
                 Step::Go => {}
                 Step::StartTls(side) => {
+                    let kind = run.login.server_kind();
                     let leg = legs.clone().find(|leg| leg.0 == side);
                     if let Some((_, id)) = leg {
                         match side {
                             Side::Client => session.client.since = engine.now().monotonic,
                             Side::Server => session.server.since = engine.now().monotonic,
                         }
-                        start_tls(engine, &session.state.route, side, id);
+                        start_tls(engine, &session.state.route, side, id, kind);
                     }
                 }
                 Step::End if is_abandoned => return session.end(engine),
@@ -314,14 +315,18 @@ fn feed(
     Ok(false)
 }
 
-fn start_tls(engine: &mut Engine, route: &Route, side: Side, id: ConnId) {
+fn start_tls(engine: &mut Engine, route: &Route, side: Side, id: ConnId, server: ServerKind) {
     match (side, &route.client.tls, &route.server.tls) {
         (Side::Client, ClientTls::Terminated { config, .. }, _) => {
             engine.start_tls_server(id, config);
         }
-        (Side::Server, _, ServerTls::Verify { config, name, .. }) => {
-            engine.start_tls_client(id, config, name);
-        }
+        (Side::Server, _, ServerTls::Verify { config, name, .. }) => match server {
+            // Its servers hand out tickets and answer their use with internal_error.
+            ServerKind::OceanBase => {
+                engine.start_tls_client(id, &config.without_resumption(), name);
+            }
+            ServerKind::MySql | ServerKind::MariaDb => engine.start_tls_client(id, config, name),
+        },
         _ => {}
     }
 }

@@ -10,7 +10,9 @@ pub(super) use proxy::Announcement;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
+use drain::Drain;
 use slab::Slab;
 
 use super::config::{ClientTls, HostPort, ServerAddress, ServerTls};
@@ -24,6 +26,7 @@ use super::session::{Leg, Phase, Session, Side, Targets, from_user_data, to_user
 use crate::conn::Connection;
 use crate::engine::{Address, ConnId, Engine, Event, PeerAddress, RelayState, Stage};
 use crate::error::{Error, ErrorKind, Result};
+use crate::time::Monotonic;
 pub(super) use live::{Live, LiveSession};
 
 /// The sessions of one worker.
@@ -40,7 +43,7 @@ pub(super) struct Sessions {
     waiting: HashMap<HostPort, Vec<usize>>,
     gauges: Gauges,
     refusals: Refusals,
-    is_draining: bool,
+    drain: Drain,
 }
 
 impl Sessions {
@@ -58,7 +61,7 @@ impl Sessions {
             waiting: HashMap::new(),
             gauges,
             refusals: Refusals::default(),
-            is_draining: false,
+            drain: Drain::None,
         }
     }
 
@@ -129,6 +132,7 @@ impl Sessions {
             login: login.filter(|_| !is_announced),
             follower: None,
             moved: [0; 2],
+            leaving: self.drain.leaving(state),
             last_error: None,
             half_open,
             _slots: slots,
@@ -361,17 +365,13 @@ impl Sessions {
             Some(login) => Some(Follower::Mysql(Box::new(login.follow()))),
             None => obrpc::follow(session, client, engine),
         };
-        let idle = session.state.route.idle_timeout;
-        let deadline = idle.map(|idle| engine.now().monotonic.after(idle));
-        engine.set_timer(client, deadline);
         engine.set_reading(client, true);
         engine.set_reading(server, true);
         if session.client.is_ended {
             engine.shutdown(server);
         }
-        if self.is_draining {
-            self.leave(engine, key);
-        }
+        self.check_time(engine, key);
+        self.leave(engine, key);
     }
 
     /// Moves what `from` has to say to the other side.
@@ -411,9 +411,7 @@ impl Sessions {
         if let Some((answer, error)) = session.follower.as_ref().and_then(Follower::violation) {
             return self.end_violation(engine, key, &answer, &error);
         }
-        if self.is_draining {
-            self.leave(engine, key);
-        }
+        self.leave(engine, key);
     }
 
     /// The client has sent what must not pass. Nothing of it has left yet, and nothing will.
@@ -490,24 +488,38 @@ impl Sessions {
             Phase::Announcing => self.announcement_late(engine, key),
             Phase::Login => self.login_late(engine, key),
             Phase::Abandoning => session.end(engine),
-            Phase::Relaying => self.check_idle(engine, key),
+            Phase::Relaying => self.check_time(engine, key),
             Phase::Handshake | Phase::Connecting | Phase::Ending => {}
         }
     }
 
-    fn check_idle(&mut self, engine: &mut Engine, key: usize) {
+    /// Ends a session that relays where its time is over, and is told when that may be.
+    fn check_time(&mut self, engine: &mut Engine, key: usize) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        let (Some(idle), Some(client)) = (session.state.route.idle_timeout, session.client.id)
+        let Some(client) = session
+            .client
+            .id
+            .filter(|_| session.phase == Phase::Relaying)
         else {
             return;
         };
-        let active = session.ids().map(|id| engine.last_activity(id)).max();
-        let due = active.unwrap_or_default().after(idle);
-        if engine.now().monotonic < due {
-            return engine.set_timer(client, Some(due));
+        let now = engine.now().monotonic;
+        let leaves = session.leaving.and_then(|leaving| leaving.by);
+        if leaves.is_some_and(|leaves| leaves <= now) {
+            return self.leave_late(engine, key);
         }
+        let idle = session.state.route.idle_timeout;
+        let active = session.ids().map(|id| engine.last_activity(id)).max();
+        let idles = idle.map(|idle| active.unwrap_or_default().after(idle));
+        match (idle, idles) {
+            (Some(idle), Some(idles)) if idles <= now => self.idle(engine, key, idle),
+            _ => engine.set_timer(client, idles.into_iter().chain(leaves).min()),
+        }
+    }
+
+    fn idle(&mut self, engine: &mut Engine, key: usize, idle: Duration) {
         let text = format!("no byte in either direction for {} s", idle.as_secs());
         let error = Error::new(ErrorKind::Timeout, text);
         self.count_failure(key, &error);

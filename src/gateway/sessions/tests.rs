@@ -3,6 +3,7 @@
 mod live;
 mod mysql;
 mod proxy;
+mod reload;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use super::*;
 use crate::engine::sim::{Faults, Sim, SimOptions, SimPeer};
 use crate::engine::{Address, EngineOptions, ListenOptions, ListenerId, SocketOptions};
 use crate::frame::mysql::auth::KeySource;
-use crate::gateway::config::{ClientSide, Networks, Protocol, Route, ServerSide};
+use crate::gateway::config::{ClientSide, Networks, Protocol, Route, RouteDigest, ServerSide};
 use crate::gateway::counters::{RouteCounters, RouteTotals};
 use crate::gateway::resolver::Resolver;
 use crate::limits;
@@ -161,6 +162,7 @@ impl Bench {
 fn route(address: ServerAddress) -> Route {
     Route {
         name: "test".into(),
+        digest: RouteDigest::default(),
         protocol: Protocol::Tcp,
         listen: vec![ip(FRONT)],
         connect_timeout: Duration::from_millis(500),

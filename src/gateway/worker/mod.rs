@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_utils::sync::WaitGroup;
 
 use super::config::ServerAddress;
 use super::counters::Gauges;
@@ -24,8 +25,8 @@ pub(super) enum Message {
         bound: Bound,
         reply: Sender<Result<Bound>>,
     },
-    /// Serve by the service that was prepared.
-    Commit,
+    /// Serve by the service that was prepared. What comes with it is dropped when that is so.
+    Commit(WaitGroup),
     /// Forget the service that was prepared.
     Rollback,
     /// A name was resolved, or could not be.
@@ -193,7 +194,7 @@ impl Worker {
                 // The supervisor waits for this answer; where it is gone, so is the gateway.
                 let _ = reply.send(prepared);
             }
-            Message::Commit => self.commit(),
+            Message::Commit(_committed) => self.commit(),
             Message::Rollback => self.rollback(),
             Message::Resolved(answer) => self.sessions.resolved(&mut self.engine, &answer),
             Message::Look { max, reply } => {
@@ -270,8 +271,9 @@ impl Worker {
                 }
             }
         }
-        self.service = Some(service);
         self.leave(|listener| !kept.contains(&listener.id));
+        self.sessions.reloaded(&mut self.engine, &service);
+        self.service = Some(service);
     }
 
     fn rollback(&mut self) {

@@ -1,10 +1,14 @@
 //! A worker over the simulated network: what it listens on, before, during and after a change of
 //! service.
 
+mod reload;
+
 use super::*;
 use crate::engine::EngineOptions;
 use crate::engine::sim::{Sim, SimOptions, SimPeer};
-use crate::gateway::config::{Given, LegSource, Place, RouteSource, Source, assemble};
+use crate::gateway::config::{
+    GatewaySource, Given, LegSource, Place, RouteSource, Source, assemble,
+};
 use crate::gateway::resolver::system_lookup;
 
 const A: &str = "127.0.0.1:1";
@@ -19,6 +23,7 @@ struct Bench {
     mailbox: Mailbox,
     service: Option<Arc<Service>>,
     bound: Bound,
+    reload_drain_s: Option<u64>,
 }
 
 impl Bench {
@@ -40,12 +45,16 @@ impl Bench {
             mailbox,
             service: None,
             bound: Bound::new(),
+            reload_drain_s: None,
         }
     }
 
     fn prepare(&mut self, routes: &[(&str, &[&str], &str)]) -> Result<Arc<Service>> {
         let source = Source {
-            gateway: Default::default(),
+            gateway: GatewaySource {
+                reload_drain_s: self.reload_drain_s.map(|s| Given::flag("--test", s)),
+                ..GatewaySource::default()
+            },
             routes: routes.iter().copied().map(route).collect(),
             place: Place::Flag("--test"),
         };
@@ -64,7 +73,7 @@ impl Bench {
 
     fn serve(&mut self, routes: &[(&str, &[&str], &str)]) {
         self.service = Some(self.prepare(routes).unwrap());
-        self.tell(Message::Commit);
+        self.tell(Message::Commit(WaitGroup::new()));
     }
 
     fn tell(&mut self, message: Message) {
@@ -194,7 +203,7 @@ fn what_was_prepared_can_be_taken_back() {
     bench.tell(Message::Rollback);
     bench.session(A, SERVER_1);
     assert!(!bench.listens(B));
-    bench.tell(Message::Commit);
+    bench.tell(Message::Commit(WaitGroup::new()));
     bench.session(A, SERVER_1);
 }
 

@@ -59,7 +59,7 @@ pub(super) fn day(unix_s: u64) -> String {
         )
 }
 
-fn name_text(name: &X509Name<'_>) -> String {
+pub(super) fn name_text(name: &X509Name<'_>) -> String {
     let text = name.to_string();
     if text.is_empty() {
         "no name".into()

@@ -54,6 +54,14 @@ impl Alert {
         description: 100,
     };
 
+    /// An alert that ends the connection.
+    pub(crate) fn fatal(description: u8) -> Self {
+        Self {
+            is_fatal: true,
+            description,
+        }
+    }
+
     pub(crate) fn to_wire(self) -> [u8; 2] {
         [if self.is_fatal { 2 } else { 1 }, self.description]
     }

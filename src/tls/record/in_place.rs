@@ -256,6 +256,12 @@ impl InPlaceRecords {
         Ok(())
     }
 
+    /// Queues an alert that ends the connection. Where even that cannot be sealed, what the alert
+    /// is about is told all the same.
+    pub(crate) fn send_alert(&mut self, alert: Alert, out: &mut SendQueue, pool: &mut BufPool) {
+        let _ = self.seal_now(ContentType::Alert, &alert.to_wire(), out, pool);
+    }
+
     /// Seals one record of its own behind everything that was written.
     fn seal_now(
         &mut self,
@@ -316,9 +322,7 @@ impl Records for InPlaceRecords {
     ) -> Result<Opened> {
         self.open_record(now, record).map_err(|refused| {
             if let Some(alert) = refused.alert {
-                // The connection ends here: where even the alert cannot be sealed, the first error
-                // is told.
-                let _ = self.seal_now(ContentType::Alert, &alert.to_wire(), out, pool);
+                self.send_alert(alert, out, pool);
             }
             refused.error
         })

@@ -12,7 +12,7 @@ mod post_handshake;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use alert::error_of_alert;
+pub(crate) use alert::{Alert, error_of_alert};
 pub(crate) use header::Header;
 pub(crate) use in_place::{InPlaceRecords, KeySchedule};
 pub(crate) use keys::{Protocol, TrafficKeys};

@@ -66,6 +66,10 @@ impl ClientVerifier {
         }
     }
 
+    pub(in crate::tls) fn roots(&self) -> Option<&Arc<Roots>> {
+        self.trust.roots()
+    }
+
     fn judge(&self, chain: &Presented<'_>) -> Result<(), rustls::Error> {
         match &self.trust {
             Trust::Nothing => {}

@@ -77,6 +77,10 @@ impl ServerVerifier {
         }
     }
 
+    pub(in crate::tls) fn roots(&self) -> Option<&Arc<Roots>> {
+        self.trust.roots()
+    }
+
     fn judge(&self, chain: &Presented<'_>, wanted: &ServerName<'_>) -> Result<(), rustls::Error> {
         match &self.trust {
             Trust::Nothing => Ok(()),

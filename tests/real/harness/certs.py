@@ -86,11 +86,15 @@ def expiring_server(days: float) -> Identity:
     return _issue("localhost", authority(), names=["localhost", "127.0.0.1"], days=(-1, days))
 
 
-def revocation_list(*revoked: Identity, issuer: str = "test") -> bytes:
+def expiring_authority(days: float) -> Identity:
+    return _issue("expiring CA", None, is_ca=True, days=(-1, days))
+
+
+def revocation_list(*revoked: Identity, issuer: str = "test", days: tuple = (-1, 30)) -> bytes:
     """What the authority says that it revoked, in PEM."""
     signer, now = authority(issuer), datetime.datetime.utcnow()
     builder = x509.CertificateRevocationListBuilder().issuer_name(signer.certificate.subject)
-    builder = builder.last_update(now - _DAY).next_update(now + 30 * _DAY)
+    builder = builder.last_update(now + days[0] * _DAY).next_update(now + days[1] * _DAY)
     for identity in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(identity.serial).revocation_date(now - _DAY)
         builder = builder.add_revoked_certificate(entry.build())

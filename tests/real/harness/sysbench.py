@@ -34,14 +34,16 @@ def prepare(database: Database) -> None:
     _prepared.add(database)
 
 
-def point_select(database: Database, host: str, port: int, is_tls: bool, seconds: int) -> Outcome:
+def point_select(
+    database: Database, host: str, port: int, is_tls: bool, seconds: int, threads: int = THREADS, *options: str
+) -> Outcome:
     prepare(database)
     account = next(iter(database.accounts.values()))
     command = ["sysbench", "oltp_point_select", "--db-driver=mysql", f"--mysql-host={host}", f"--mysql-port={port}"]
     command += [f"--mysql-user={account}", f"--mysql-password={PASSWORD}", "--mysql-db=sbtest", "--tables=1"]
-    command += [f"--table-size={ROWS}", f"--threads={THREADS}", f"--time={seconds}", "--rand-type=uniform"]
+    command += [f"--table-size={ROWS}", f"--threads={threads}", f"--time={seconds}", "--rand-type=uniform"]
     command += ["--mysql-ssl=on"] if is_tls else []
-    done = run(*command, "run", cwd=pki.sysbench_folder(), timeout_s=seconds + 60)
+    done = run(*command, *options, "run", cwd=pki.sysbench_folder(), timeout_s=seconds + 60)
     assert done.returncode == 0, done.stdout + done.stderr
     return _parse(done.stdout)
 

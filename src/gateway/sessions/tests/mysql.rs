@@ -7,7 +7,7 @@ use crate::frame::mysql::{
 };
 use crate::wire::Writer;
 
-fn mysql_bench(options: SimOptions) -> Bench {
+pub(super) fn mysql_bench(options: SimOptions) -> Bench {
     let bench = Bench::with_route(mysql_route(), options);
     bench.sim.listen(&ip(SERVER));
     bench
@@ -21,13 +21,17 @@ pub(super) fn mysql_route() -> Route {
 }
 
 /// A client and a server of which the client is logged in.
-struct Ends {
-    client: SimPeer,
-    server: SimPeer,
+pub(super) struct Ends {
+    pub(super) client: SimPeer,
+    pub(super) server: SimPeer,
 }
 
 impl Ends {
-    fn logged_in(bench: &mut Bench, capabilities: Capabilities, status: StatusFlags) -> Self {
+    pub(super) fn logged_in(
+        bench: &mut Bench,
+        capabilities: Capabilities,
+        status: StatusFlags,
+    ) -> Self {
         let client = bench.client();
         let server = bench.server(SERVER);
         let ends = Self { client, server };
@@ -45,23 +49,23 @@ impl Ends {
     }
 
     /// Sends bytes that the other end gets as they are.
-    fn pass(&self, bench: &mut Bench, from: Side, bytes: &[u8]) {
+    pub(super) fn pass(&self, bench: &mut Bench, from: Side, bytes: &[u8]) {
         assert_eq!(self.of(from).send(bytes), bytes.len());
         assert_eq!(bench.recv(self.of(from.other()), bytes.len()), bytes);
     }
 
-    fn query(&self, bench: &mut Bench) {
+    pub(super) fn query(&self, bench: &mut Bench) {
         let query = packet(0, |w| w.bytes(b"\x03UPDATE t SET a = 1"));
         self.pass(bench, Side::Client, &query);
     }
 
-    fn answer(&self, bench: &mut Bench, status: StatusFlags) {
+    pub(super) fn answer(&self, bench: &mut Bench, status: StatusFlags) {
         let ok = ok(1, status);
         self.pass(bench, Side::Server, &ok);
     }
 
     /// The gateway has ended the session as a server and a client do.
-    fn assert_left(&self, bench: &mut Bench) {
+    pub(super) fn assert_left(&self, bench: &mut Bench) {
         let told = read_packet(bench, &self.client);
         let told = ErrPacket::parse(&told).unwrap();
         assert_eq!((told.code, told.sql_state), (1053, Some(*b"08S01")));
@@ -71,7 +75,7 @@ impl Ends {
 }
 
 /// The packets of a login, with who sends them. They pass unchanged where neither leg has TLS.
-fn login(capabilities: Capabilities, status: StatusFlags) -> Vec<(Side, Vec<u8>)> {
+pub(super) fn login(capabilities: Capabilities, status: StatusFlags) -> Vec<(Side, Vec<u8>)> {
     vec![
         (Side::Server, greeting(capabilities)),
         (Side::Client, response(capabilities)),
@@ -154,7 +158,7 @@ fn refuse_all(bench: &mut Bench, server: &SimPeer) {
     });
 }
 
-const IDLE: StatusFlags = StatusFlags::AUTOCOMMIT;
+pub(super) const IDLE: StatusFlags = StatusFlags::AUTOCOMMIT;
 const SWITCH: &[u8] = b"\xfemysql_native_password\0aaaaaaaaaaaaaaaaaaaa\0";
 
 #[test]
