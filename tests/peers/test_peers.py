@@ -11,6 +11,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import proxy_protocol  # noqa: E402
 import rpc  # noqa: E402
 import ussl  # noqa: E402
 
@@ -22,6 +23,20 @@ class Vectors(unittest.TestCase):
         garbage = ussl.message(4, 0x1_0000_0003, ussl.INCUMBENT)
         self.assertEqual(ussl.parse(garbage), (4, 0x1_0000_0003))
         self.assertEqual(garbage[:16] + garbage[20:], vector[:16] + vector[20:])
+
+    def test_proxy_header(self):
+        """Examples of proxy-protocol.txt, and what follows them."""
+        signature, client = "0d0a0d0a000d0a515549540a", ("192.168.0.1", 56324)
+        for header, expected in [
+            (b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n", client),
+            (bytes.fromhex(signature + "21 11 0010 c0a80001 c0a8000b dc04 01bb ea000161"), client),
+            (bytes.fromhex(signature + "20 00 0000"), None),
+        ]:
+            near, far = socket.socketpair()
+            with near, far:
+                near.sendall(header + b"behind")
+                self.assertEqual(proxy_protocol.take(far).source, expected)
+                self.assertEqual(far.recv(100), b"behind")
 
     def test_checksum(self):
         for payload, value in [

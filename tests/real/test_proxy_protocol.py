@@ -145,6 +145,30 @@ class Balancer(Case):
         self.assertEqual({header.source[0] for header in told.headers}, {BALANCER})
         self.assertEqual(gateway.failures(**{"class": "protocol"}), [])
 
+    def test_haproxy_says_the_same_of_the_same_client(self):
+        own, told = certs.server(), Told(self)
+        pair = self.scratch / "pair.pem"
+        pair.write_bytes(own.cert.read_bytes() + own.key.read_bytes())
+        bind = f"ssl crt {pair} ca-file {certs.authority().cert} verify required"
+        options = "send-proxy-v2 proxy-v2-options ssl,cert-cn,ssl-cipher"
+        direct = haproxy(self, f"told {told.address} {options}", bind)
+        client = {"tls": "required", "cert": own.cert, "key": own.key, "ca": certs.authority().cert}
+        gateway = self.gateway(tcp_route("", client=client, server={"tls": "off", "address": told.address} | V2))
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            with self.subTest(version.name):
+                suite = "ECDHE-ECDSA-AES128-GCM-SHA256"
+                made = clients.context(identity=certs.client(), version=version, ciphers=suite)
+                for port in (direct, gateway.port):
+                    connection = over_tls(connect(port), made)
+                    self.assertEqual(clients.ask(connection, b"hello"), b"hello")
+                    connection.close()
+                of_haproxy, of_gateway = (header.tls for header in told.headers[-2:])
+                # HAProxy has another order of the suites of TLS 1.3.
+                suites = [tls.values.pop(proxy_protocol.SSL_CIPHER) for tls in (of_haproxy, of_gateway)]
+                self.assertTrue(version == ssl.TLSVersion.TLSv1_3 or suites[0] == suites[1], suites)
+                self.assertEqual(of_haproxy, of_gateway)
+        gateway.tolerated = {"truncated", "io"}
+
     def test_haproxy_reads_what_a_server_is_sent(self):
         """The gateway's header, read by HAProxy, which passes on in its own words what it understood."""
         told = Told(self)
@@ -458,7 +482,8 @@ class Guide(MysqlCase):
 
     def setUp(self):
         super().setUp()
-        guide = (ROOT / "docs/gateway.md").read_text().partition("## Balancers and addresses\n")[2].partition("\n## ")[0]
+        guide = (ROOT / "docs/gateway.md").read_text().partition("## Balancers and addresses\n")[2]
+        guide = guide.partition("\n## ")[0]
         self.routes = re.findall(r"^```toml\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
         (self.balancer,) = re.findall(r"^```haproxy\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)
         (self.scratch / "certs").mkdir()
