@@ -7,6 +7,7 @@ use super::*;
 use crate::engine::PeerAddress;
 use crate::frame::mysql::auth::{KeySource, PrivateKey};
 
+mod require;
 mod trust;
 
 /// The error of a configuration, without the directory it lay in.

@@ -137,7 +137,7 @@ fn formal_reading(text: &str) -> Result<Reading, LoginFault> {
 }
 
 /// All three servers take one pair of quotes off a user name.
-fn unquoted(user: &str) -> &str {
+pub(crate) fn unquoted(user: &str) -> &str {
     let inner = user
         .strip_prefix('\'')
         .and_then(|rest| rest.strip_suffix('\''));
