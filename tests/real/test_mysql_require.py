@@ -1,4 +1,4 @@
-"""Rules on accounts: the gateway in front of accounts that require nothing, beside the servers that have the same rules.
+"""Rules on accounts: the gateway before accounts that require nothing, beside the servers that have the same rules.
 
 Every cell of the matrix is asked twice, of the server itself and of the gateway, and the answers must be the same: in
 or not, and number, SQLSTATE and text of the refusal.
@@ -310,8 +310,8 @@ class Spelling(RequireCase):
         """Tenant and cluster in both orders, with separators of its proxy; left out; quoted; in upper case."""
         server = prepared("seekdb")
         spellings = (
-            *("g_x509", "g_x509@sys", "g_x509@sys#c1", "g_x509#c1", "c1:sys:g_x509", "c1:sys:g_x509:7", "c1.sys.g_x509"),
-            *("c1-sys-g_x509", "'g_x509'", "'g_x509'@sys", "G_X509@SYS#c1", "g_x509@sys#c1:3"),
+            *("g_x509", "g_x509@sys", "g_x509@sys#c1", "g_x509#c1", "c1:sys:g_x509", "c1:sys:g_x509:7"),
+            *("c1.sys.g_x509", "c1-sys-g_x509", "'g_x509'", "'g_x509'@sys", "G_X509@SYS#c1", "g_x509@sys#c1:3"),
         )
         required = [{"user": "g_x509", "tenant": "sys", "cluster": "c1", "x509": True}]
         self.check(server, spellings, required, UNMET)
@@ -348,9 +348,8 @@ class AtTheServer(RequireCase):
 
     def test_it_neither_lets_the_account_in_nor_blocks_the_gateway(self):
         namespace = Namespace()
-        server = MariaDb(
-            pki.server(addresses=(namespace.address,)), namespace, max_connect_errors=5, general_log=1, log_output="TABLE"
-        )
+        identity = pki.server(addresses=(namespace.address,))
+        server = MariaDb(identity, namespace, max_connect_errors=5, general_log=1, log_output="TABLE")
         self.addCleanup(server.stop)
         gateway = self.guarded(server, [{"user": "native", "x509": True}])
         gateway.judges_failures = False
@@ -377,7 +376,7 @@ class AtTheServer(RequireCase):
         gateway.judges_failures = False
 
     def test_an_account_for_everybody_lets_nobody_in(self):
-        """Whoever logs in as nobody may be let in as the anonymous user: it leaves at once, and the client is refused."""
+        """Nobody may be let in as the anonymous user: it leaves at once, and the client is refused."""
         server = MariaDb(pki.server())
         self.addCleanup(server.stop)
         server.execute("CREATE USER ''@'%' IDENTIFIED BY ''", f"CREATE USER 'blank'@'%' IDENTIFIED BY ''")
