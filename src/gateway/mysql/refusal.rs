@@ -85,7 +85,7 @@ impl Refusal {
         Self::client(1045, b"28000", ErrorKind::Protocol, text)
     }
 
-    /// A rule on the account is not met: the client is told what `message` says of a wrong password.
+    /// A rule on the account is not met: the client is told `message`, as of a wrong password.
     pub(super) fn denied(dialect: Dialect, message: String, error: Error) -> Self {
         let sql_state = dialect.refusal_sqlstate().as_bytes().try_into();
         let sql_state = sql_state.unwrap_or(*GENERAL);
