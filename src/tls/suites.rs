@@ -241,6 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_has_suites_of_its_kind_and_the_version_those_of_its_own() {
+        let sign = aws_lc_rs::default_provider().key_provider;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let elliptic = sign.load_private_key(der).unwrap();
+        let usable = |version| usable(&in_default_order(), version, &*elliptic);
+        let tls12 = usable(Version::Tls12);
+        assert_eq!(tls12.len(), 6);
+        assert!(tls12.contains(&"ECDHE-ECDSA-AES256-GCM-SHA384"));
+        assert!(!tls12.contains(&"ECDHE-RSA-AES256-GCM-SHA384"));
+        let tls13 = usable(Version::Tls13);
+        assert!(tls13.iter().all(|name| name.starts_with("TLS_")));
+        assert_eq!(tls13.len(), 3);
+    }
+
+    #[test]
     fn a_fast_suite_comes_first_and_tls13_before_tls12() {
         let suites = in_default_order();
         assert_eq!(suites.len(), 9);

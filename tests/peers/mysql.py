@@ -264,13 +264,15 @@ class Client:
             user, b"", self.capabilities, database=database, plugin=plugin, attributes=attributes or {}, **more
         )
 
-    def upgrade(self, context: ssl.SSLContext, login: Login | None = None, session=None) -> None:
+    def upgrade(
+        self, context: ssl.SSLContext, login: Login | None = None, session=None, server: str = "localhost"
+    ) -> None:
         """SSLRequest, then TLS on the same socket, which resumes the session where there is one."""
         assert self.greeting.capabilities & SSL, "the server offers no TLS"
         login = login or Login("")
         login.capabilities |= SSL
         self.wire.write(login.head())
-        self.wire.socket = context.wrap_socket(self.wire.socket, server_hostname="localhost", session=session)
+        self.wire.socket = context.wrap_socket(self.wire.socket, server_hostname=server, session=session)
 
     def login(self, login: Login, password: str) -> Result:
         login.auth = login.auth or self._first_answer(login.plugin, password, self.greeting.scramble)

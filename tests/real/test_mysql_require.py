@@ -1,4 +1,4 @@
-"""Rules on accounts: the gateway in front of accounts that require nothing, beside the servers that have the same rules.
+"""Rules on accounts: the gateway before accounts that require nothing, beside the servers that have the same rules.
 
 Every cell of the matrix is asked twice, of the server itself and of the gateway, and the answers must be the same: in
 or not, and number, SQLSTATE and text of the refusal.
@@ -25,6 +25,10 @@ TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 AES_256, AES_128 = "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-AES128-GCM-SHA256"
 OTHER_ISSUER = "/C=CN/O=Test Org/CN=Other CA"
 ACCESS_DENIED = 1045
+# What the log says of a client without a certificate that needs one.
+UNMET = "shown no certificate"
+# What OceanBase says in place of the client's host.
+HIDDEN = "xxx.xxx.xxx.xxx"
 
 
 @cache
@@ -207,9 +211,8 @@ class ChangeOfUser(RequireCase):
             with self.subTest(user), self.enter(gateway) as client:
                 error = self.refused_by_rule(gateway, lambda: client.change_user(user, PASSWORD), words)
                 self.assertEqual(error.state, server.refused_state)
-                self.assertEqual(
-                    error.message, f"Access denied for user '{user}'@'127.0.0.1' (using password: YES)"
-                )
+                host = HIDDEN if kind == "seekdb" else "127.0.0.1"
+                self.assertEqual(error.message, f"Access denied for user '{user}'@'{host}' (using password: YES)")
                 with self.assertRaises((OSError, EOFError)):
                     client.query("SELECT CURRENT_USER()")
                 gateway.failed(name(client), "account_denied")
@@ -292,17 +295,28 @@ class Spelling(RequireCase):
                 attempt = lambda: Client.connect("127.0.0.1", gateway.port, spelling, PASSWORD, ways()["tls13"])
                 error = self.refused_by_rule(gateway, attempt, words)
                 self.assertEqual(error.state, server.refused_state)
+                if words == UNMET:
+                    self.assert_as_at_the_server(server, spelling, error)
         gateway.judges_failures = False
+
+    def assert_as_at_the_server(self, server: Database, spelling: str, denied: ServerError):
+        """The same account with a wrong password is refused there in the same words, but for the host."""
+        with self.assertRaises(ServerError) as found:
+            Client.connect(server.host, server.port, spelling, "wrong", ways()["tls13"])
+        told = found.exception.message.replace("'localhost'", "'127.0.0.1'")
+        self.assertEqual(denied.message, told)
 
     def test_on_oceanbase(self):
         """Tenant and cluster in both orders, with separators of its proxy; left out; quoted; in upper case."""
         server = prepared("seekdb")
         spellings = (
-            *("g_x509", "g_x509@sys", "g_x509@sys#c1", "g_x509#c1", "c1:sys:g_x509", "c1:sys:g_x509:7", "c1.sys.g_x509"),
-            *("c1-sys-g_x509", "'g_x509'", "'g_x509'@sys", "G_X509@SYS#c1", "g_x509@", "g_x509@sys#c1:3"),
+            *("g_x509", "g_x509@sys", "g_x509@sys#c1", "g_x509#c1", "c1:sys:g_x509", "c1:sys:g_x509:7"),
+            *("c1.sys.g_x509", "c1-sys-g_x509", "'g_x509'", "'g_x509'@sys", "G_X509@SYS#c1", "g_x509@sys#c1:3"),
         )
         required = [{"user": "g_x509", "tenant": "sys", "cluster": "c1", "x509": True}]
-        self.check(server, spellings, required, "shown no certificate")
+        self.check(server, spellings, required, UNMET)
+        # An empty tenant, which the server tells in words of its own.
+        self.check(server, ("g_x509@", "g_x509@#c1"), required, "REQUIRE X509")
         faults = ("g_x509@sys@sys", "g_x509#c1@sys", "g_x509@sys#c1#c1")
         self.check(server, faults, required, "more than one")
 
@@ -311,7 +325,7 @@ class Spelling(RequireCase):
         for kind in ("mariadb", "mysql"):
             server = prepared(kind)
             with self.subTest(kind):
-                self.check(server, ("g_x509", "'g_x509'"), required, "shown no certificate")
+                self.check(server, ("g_x509", "'g_x509'"), required, UNMET)
                 self.check(server, ("g_x509" + "x" * 123,), required, "longer than a server reads")
 
     def test_charsets(self):
@@ -334,9 +348,8 @@ class AtTheServer(RequireCase):
 
     def test_it_neither_lets_the_account_in_nor_blocks_the_gateway(self):
         namespace = Namespace()
-        server = MariaDb(
-            pki.server(addresses=(namespace.address,)), namespace, max_connect_errors=5, general_log=1, log_output="TABLE"
-        )
+        identity = pki.server(addresses=(namespace.address,))
+        server = MariaDb(identity, namespace, max_connect_errors=5, general_log=1, log_output="TABLE")
         self.addCleanup(server.stop)
         gateway = self.guarded(server, [{"user": "native", "x509": True}])
         gateway.judges_failures = False
@@ -363,7 +376,7 @@ class AtTheServer(RequireCase):
         gateway.judges_failures = False
 
     def test_an_account_for_everybody_lets_nobody_in(self):
-        """Whoever logs in as nobody may be let in as the anonymous user: it leaves at once, and the client is refused."""
+        """Nobody may be let in as the anonymous user: it leaves at once, and the client is refused."""
         server = MariaDb(pki.server())
         self.addCleanup(server.stop)
         server.execute("CREATE USER ''@'%' IDENTIFIED BY ''", f"CREATE USER 'blank'@'%' IDENTIFIED BY ''")

@@ -6,11 +6,13 @@ import socket
 import ssl
 from pathlib import Path
 
-from harness import certs, clients
+from harness import certs, clients, databases
 from harness.case import ONCE, Case, free_port, tcp_route
+from harness.databases import PASSWORD
 from harness.gateway import BINARY, HANDSHAKE_FAILED, ROOT, Gateway
 from harness.process import Process, program, run
 from harness.servers import Listener, echo
+from peers.mysql import Client, ServerError
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -294,6 +296,18 @@ class Guide(Case):
         "tickets": (None, None, None),
     }
 
+    # Account: whether it is let in plain; in TLS; with the certificate of alice; of bob; of alice in TLS 1.2.
+    ACCOUNTS = {
+        "monitor": "yyyyy",
+        "reader": "nyyyy",
+        "writer": "nnyyy",
+        "batch": "nyyyn",
+        "auditor": "nnyyy",
+        "alice": "nnyny",
+        "admin": "nnynn",
+        "stranger": "nnnnn",
+    }
+
     def setUp(self):
         super().setUp()
         guide = (ROOT / "docs/trust.md").read_text()
@@ -318,7 +332,7 @@ class Guide(Case):
         return gateway
 
     def test_every_configuration_is_run_or_checked(self):
-        self.assertEqual(set(self.configurations), {"system", *self.SERVERS, *self.CLIENTS})
+        self.assertEqual(set(self.configurations), {"system", "accounts", *self.SERVERS, *self.CLIENTS})
         for name, text in self.configurations.items():
             with self.subTest(name):
                 config = self.file("checked.toml")
@@ -372,11 +386,43 @@ class Guide(Case):
                     self.assertIn(f"CN={other}", failure["reason"])
                 gateway.stop_and_judge()
 
+    def test_accounts(self):
+        server = databases.plain_mariadb()
+        server.execute(*(f"CREATE USER '{user}'@'%' IDENTIFIED BY '{PASSWORD}'" for user in self.ACCOUNTS))
+        self.addCleanup(server.execute, *(f"DROP USER '{user}'@'%'" for user in self.ACCOUNTS))
+        gateway = self.printed("accounts", server.address)
+        older = self.context("alice")
+        older.maximum_version = ssl.TLSVersion.TLSv1_2
+        contexts = (None, self.context(None), self.context("alice"), self.context("bob"), older)
+        for user, expected in self.ACCOUNTS.items():
+            found = "".join("y" if self.is_allowed(gateway, user, context) else "n" for context in contexts)
+            self.assertEqual(found, expected, user)
+        gateway.judges_failures = False
+
+    def is_allowed(self, gateway: Gateway, user: str, context: ssl.SSLContext | None) -> bool:
+        client = Client(clients.plain(gateway.port))
+        self.addCleanup(client.close)
+        client.greet()
+        login = client.prepare(user)
+        if context:
+            client.upgrade(context, login, server="gateway.example")
+        try:
+            client.login(login, PASSWORD)
+            client.quit()
+            return True
+        except ServerError as error:
+            self.assertEqual((error.code, error.state), (1045, "28000"))
+            return False
+
     def connect(self, gateway: Gateway, client: str | None) -> ssl.SSLSocket:
+        made = self.context(client)
+        return made.wrap_socket(clients.plain(gateway.port), server_hostname="gateway.example")
+
+    def context(self, client: str | None) -> ssl.SSLContext:
         made = ssl.create_default_context(cafile=str(self.file("ca.pem")))
         if client:
             made.load_cert_chain(self.file(f"{client}.pem"), self.file(f"{client}-key.pem"))
-        return made.wrap_socket(clients.plain(gateway.port), server_hostname="gateway.example")
+        return made
 
     def assert_refused(self, connection) -> None:
         with self.assertRaises((ssl.SSLError, ConnectionError, EOFError)):

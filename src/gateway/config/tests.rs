@@ -10,6 +10,7 @@ use crate::frame::mysql::auth::{KeySource, PrivateKey};
 mod digest;
 mod obrpc;
 mod proxy;
+mod require;
 mod trust;
 
 /// The error of a configuration, without the directory it lay in.

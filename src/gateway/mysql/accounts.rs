@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::{Attributes, ChangeUser, ErrPacket, ServerKind};
 use crate::gateway::config::AccountRules;
 use crate::tls::Facts;
-use crate::tls::policy::{Dialect, Login, Verdict, check};
+use crate::tls::policy::{Dialect, Login, Verdict, check, unquoted};
 use crate::wire::Writer;
 
 /// The rules of a route, and the client that is judged by them.
@@ -152,9 +152,14 @@ impl Accounts {
         Some(payload)
     }
 
-    /// What every dialect says of a wrong password, with the client where the gateway sees it.
+    /// What the dialect's server says of a wrong password, with the client where the gateway sees
+    /// it. OceanBase hides where that is.
     fn denial_message(&self) -> String {
         let Claim { user, host, .. } = &self.claim;
+        let host = match self.dialect {
+            Dialect::OceanBase => "xxx.xxx.xxx.xxx",
+            Dialect::MySql | Dialect::MariaDb => host,
+        };
         let using = match self.claim.has_password {
             true => "YES",
             false => "NO",
@@ -173,7 +178,12 @@ impl Accounts {
 
     /// The user name as the server has it in its refusals.
     fn as_told(&self, user: &str) -> String {
-        user.chars().take(self.dialect.user_len_max()).collect()
+        let account = match (self.dialect, user.split_once('@')) {
+            (Dialect::OceanBase, Some((account, _))) => account,
+            _ => user,
+        };
+        let len_max = self.dialect.user_len_max();
+        unquoted(account).chars().take(len_max).collect()
     }
 }
 

@@ -85,10 +85,10 @@ impl Refusal {
         Self::client(1045, b"28000", ErrorKind::Protocol, text)
     }
 
-    /// A rule on the account is not met: the client is told what `message` says of a wrong password.
+    /// A rule on the account is not met: the client is told `message`, as of a wrong password.
     pub(super) fn denied(dialect: Dialect, message: String, error: Error) -> Self {
-        let mut sql_state = *GENERAL;
-        sql_state.copy_from_slice(dialect.refusal_sqlstate().as_bytes());
+        let sql_state = dialect.refusal_sqlstate().as_bytes().try_into();
+        let sql_state = sql_state.unwrap_or(*GENERAL);
         Self {
             told: Some(message),
             ..Self::new(dialect.refusal_code(), sql_state, Side::Client, error)
@@ -98,7 +98,8 @@ impl Refusal {
     /// The session would be in a framing in which a change of user cannot be seen, on a route that
     /// has rules on accounts.
     pub(super) fn hidden_framing() -> Self {
-        let text = "this session's compression hides its commands, and accounts are checked here;                     turn zstd compression off, or that of OceanBase's protocol 2.0";
+        let text = "this session's compression hides its commands, and accounts are checked here; \
+                    turn zstd compression off, or that of OceanBase's protocol 2.0";
         Self::client(INSECURE, GENERAL, ErrorKind::Misuse, text)
     }
 

@@ -136,8 +136,8 @@ fn formal_reading(text: &str) -> Result<Reading, LoginFault> {
     Ok(Reading::oceanbase(user, tenant, cluster))
 }
 
-/// All three servers take one pair of quotes off a user name.
-fn unquoted(user: &str) -> &str {
+/// A user name without the one pair of quotes that all three servers take off.
+pub fn unquoted(user: &str) -> &str {
     let inner = user
         .strip_prefix('\'')
         .and_then(|rest| rest.strip_suffix('\''));

@@ -10,7 +10,7 @@ mod rules;
 use std::fmt;
 
 pub use host::HostPattern;
-pub use login::{Login, LoginFault};
+pub use login::{Login, LoginFault, unquoted};
 pub use rules::{Rule, Rules};
 
 use super::{Certificate, Facts, Oneline};

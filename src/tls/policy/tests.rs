@@ -364,3 +364,35 @@ fn refusals_have_the_dialects_sqlstate() {
     let states = DIALECTS.map(|dialect| (dialect.refusal_code(), dialect.refusal_sqlstate()));
     assert_eq!(states, [(1045, "28000"), (1045, "28000"), (1045, "42000")]);
 }
+
+#[test]
+fn a_refusal_says_which_rule_is_not_met_and_what_was_found() {
+    let requirement = Requirement {
+        issuer: Some(ISSUER.into()),
+        subject: Some("/CN=x".into()),
+        ..Requirement::default()
+    };
+    let account = Rule {
+        tenant: Some("sales".into()),
+        cluster: Some("c1".into()),
+        ..rule("alice", "10.%", requirement)
+    };
+    let rules = denying(vec![account, rule("bob", "%", x509())]);
+    let told = |user, client| {
+        let facts = facts(client, "TLS_AES_128_GCM_SHA256");
+        let login = login(user, Dialect::OceanBase);
+        match check(facts.as_ref(), &login, Dialect::OceanBase, &rules) {
+            Verdict::Refused { refusal, rule } => (refusal.to_string(), rule.map(Rule::to_string)),
+            Verdict::Allowed => panic!("{user}"),
+        }
+    };
+    let strict = format!(
+        "'alice'@'10.%' of tenant sales of cluster c1 REQUIRE ISSUER '{ISSUER}' AND SUBJECT '/CN=x'"
+    );
+    let found = format!("the certificate's subject is {ALICE}");
+    assert_eq!(told("alice@sales#c1", Client::Alice), (found, Some(strict)));
+    let (reason, rule) = told("bob", Client::Tls);
+    assert_eq!(reason, "the client has shown no certificate");
+    assert_eq!(rule.as_deref(), Some("'bob'@'%' REQUIRE X509"));
+    assert_eq!(told("eve", Client::Alice).1, None);
+}

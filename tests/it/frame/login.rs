@@ -318,6 +318,30 @@ fn the_authentication_response_is_replaced_and_nothing_else() {
     assert!(HandshakeResponse::with_auth_response(&payload[..31], b"1").is_err());
 }
 
+#[test]
+fn the_user_is_replaced_and_nothing_else() {
+    for capture in Capture::all() {
+        let login = &capture.login[1].1;
+        let response = capture.response();
+        for user in [&b""[..], b"bob", &[b'x'; 300]] {
+            let changed = HandshakeResponse::with_user(login, user).unwrap();
+            let expected = HandshakeResponse {
+                user,
+                ..response.clone()
+            };
+            assert_eq!(HandshakeResponse::parse(&changed), Ok(expected));
+            let again = HandshakeResponse::with_user(&changed, response.user).unwrap();
+            assert_eq!(*again, *login, "{}", capture.name);
+        }
+        assert!(HandshakeResponse::with_user(&login[..32], b"bob").is_err());
+    }
+    let change = b"\x11alice\0\x01xdb\0";
+    let changed = ChangeUser::with_user(change, b"bob").unwrap();
+    assert_eq!(&changed[..], b"\x11bob\0\x01xdb\0");
+    assert!(ChangeUser::with_user(b"\x03alice\0", b"bob").is_err());
+    assert!(ChangeUser::with_user(b"\x11alice", b"bob").is_err());
+}
+
 fn is_short(capabilities: Capabilities) -> bool {
     !capabilities.contains(Capabilities::PLUGIN_AUTH_LENENC_CLIENT_DATA)
 }

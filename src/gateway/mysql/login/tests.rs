@@ -525,4 +525,5 @@ fn a_server_that_waits_for_a_login_gets_one_of_nobody_when_the_client_has_left()
     assert!(bench.login.out(Side::Server).is_empty());
 }
 
+mod accounts;
 mod passwords;
