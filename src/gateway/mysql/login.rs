@@ -196,6 +196,11 @@ impl Login {
         }
     }
 
+    /// True while TLS is being begun on a leg.
+    pub(in crate::gateway) fn is_in_handshake(&self) -> bool {
+        matches!(self.state, State::ClientTls | State::ServerTls(_))
+    }
+
     /// TLS is in use on the leg where it was to begin.
     pub(in crate::gateway) fn secured(&mut self, side: Side) {
         match (mem::replace(&mut self.state, State::Over), side) {

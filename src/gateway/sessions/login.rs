@@ -185,6 +185,10 @@ impl Sessions {
             return;
         };
         let (side, awaited) = run.login.awaited();
+        if run.login.is_in_handshake() {
+            let shard = session.state.counters.shard(self.worker);
+            shard.handshakes(side).failed();
+        }
         let limit = session.state.route.handshake_timeout.as_secs();
         let text = match side {
             Side::Client => format!("waiting for {awaited}: timeout after {limit} s"),
