@@ -20,10 +20,11 @@ from harness.mysql_case import (
     port_of,
     route,
     server_side,
+    to_address,
 )
 from harness.process import run, until
 from harness.servers import Listener, echo
-from peers.mysql import DEFAULT_CAPABILITIES, SSL, Client, Login
+from peers.mysql import DEFAULT_CAPABILITIES, SSL, Client, Greeting, Login, ServerError, Wire
 
 QUERY = "SELECT 1"
 # A command is its packet's header, its code and its text; COM_QUIT is one without text.
@@ -36,6 +37,15 @@ USER = "eve\n\"'</td><b>\t\\n"
 
 def metrics_address() -> str:
     return f"127.0.0.1:{free_port()}"
+
+
+def stand_still(connection: socket.socket) -> None:
+    """A server of MySQL that offers TLS and, asked for it, does nothing."""
+    wire, greeting = Wire(connection), Greeting()
+    greeting.capabilities |= SSL
+    wire.write(greeting.encode())
+    while connection.recv(65536):
+        pass
 
 
 class Counted(MysqlCase):
@@ -93,17 +103,25 @@ class Figures(Counted):
         client.close()
         self.proxy.failed(peer, {"tls_alert", "truncated", "io"})
 
-    def test_a_handshake_that_stands_still(self):
-        """It has failed when its time is over, which is the login's."""
+    def test_handshakes_that_stand_still(self):
+        """They have failed when their time is over, which is the login's."""
         side = server_side(databases.mariadb(), "off")
-        metrics = self.open(route("orders", client_side("required"), side, handshake_timeout_s=1))
+        still = to_address(Listener(self, stand_still).address, "verify-full")
+        metrics = self.open(
+            route("client", client_side("required"), side, handshake_timeout_s=1),
+            route("server", client_side("off"), still, handshake_timeout_s=1),
+        )
         self.proxy.judges_failures = False
-        with greeted(self.proxy.port) as client:
+        with greeted(port_of(self.proxy.routes[0])) as client:
             client.wire.write(Login("", capabilities=DEFAULT_CAPABILITIES | SSL).head())
-            self.until_closed("orders")
+            self.until_closed("client")
+        with self.assertRaises(ServerError):
+            enter(port_of(self.proxy.routes[1]), "native", PLAIN)
+        self.until_closed("server")
         found = metrics.scrape()
-        self.assertEqual(found.sum("sealwire_handshakes_total", side="client", result="failed"), 1)
-        self.assertEqual(found.sum("sealwire_failures_total", reason="timeout"), 1)
+        for name in ("client", "server"):
+            self.assertEqual(found.sum("sealwire_handshakes_total", route=name, side=name, result="failed"), 1)
+            self.assertEqual(found.sum("sealwire_failures_total", route=name, reason="timeout"), 1)
 
     def test_bytes_and_resumptions_of_any_protocol(self):
         name = "any \"name\"\\"
