@@ -9,8 +9,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use super::session::Side;
-use crate::tls::Facts;
-use crate::tls::suites::{self, SUITES_LEN};
+use crate::tls::{Facts, SUITES_LEN, spoken_suites};
 
 /// How many of a bounded resource are taken, over all workers.
 #[derive(Debug, Default)]
@@ -219,7 +218,7 @@ impl Shard {
 impl Handshakes {
     /// Counts one that is complete.
     pub(crate) fn done(&self, facts: &Facts, took: Duration) {
-        let place = suites::spoken().position(|(suite, _)| suite == facts.suite);
+        let place = spoken_suites().position(|(suite, _)| suite == facts.suite);
         if let Some(place) = place {
             self.done[place][usize::from(facts.resumed)].fetch_add(1, Relaxed);
         }
@@ -348,7 +347,7 @@ mod tests {
         count(1, Side::Server, false);
         counters.shard(0).handshakes(Side::Server).failed();
         let [client, server] = counters.totals().handshakes;
-        let place = suites::spoken().position(|(suite, _)| suite == "TLS_AES_256_GCM_SHA384");
+        let place = spoken_suites().position(|(suite, _)| suite == "TLS_AES_256_GCM_SHA384");
         let place = place.unwrap();
         assert_eq!((client.done[place], client.failed), ([2, 1], 0));
         assert_eq!((server.done[place], server.failed), ([1, 0], 1));

@@ -1,7 +1,7 @@
 //! `sealwire gateway`: TLS in front of, or on the way to, servers and clients that cannot change.
 //!
 //! The supervisor (main thread) loads configurations and answers signals; workers, one engine each,
-//! serve connections; a few threads resolve names; one writes the log.
+//! serve connections; a few threads resolve names; one writes the log; one answers for metrics.
 
 pub(crate) mod config;
 mod counters;

@@ -71,8 +71,9 @@ pub(super) enum Phase {
 pub(super) struct Leg {
     /// Its connection; `None` before it is made and after it is closed.
     pub(super) id: Option<ConnId>,
-    /// When what it is at began: the connection, or its TLS.
-    pub(super) since: Monotonic,
+    /// When what is counted of it next began, its connection or its TLS handshake; `None` where
+    /// that was counted.
+    pub(super) since: Option<Monotonic>,
     /// Its peer has ended its side of the stream.
     pub(super) is_ended: bool,
 }

@@ -35,8 +35,8 @@ pub(crate) fn run(
     let (notices, inbox) = unbounded();
     watch_signals(notices.clone())?;
     let mut gateway = Supervisor::start(plan, &notices, &inbox)?;
-    gateway.announce();
     gateway.start_metrics()?;
+    gateway.announce();
     let outcome = gateway.serve(load, &inbox, &mut log);
     gateway.report();
     log.report_dropped();

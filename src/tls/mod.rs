@@ -14,7 +14,7 @@ mod resume;
 mod revocation;
 mod roots;
 pub(crate) mod session;
-pub(crate) mod suites;
+mod suites;
 mod validity;
 mod verify;
 mod witness;
@@ -30,6 +30,7 @@ pub use resume::{TICKET_KEY_LEN, TicketKeys, Tickets};
 pub use revocation::Crls;
 pub use roots::Roots;
 pub use rustls::pki_types::ServerName;
+pub use suites::{SUITES_LEN, spoken_suites};
 pub use validity::Validity;
 pub use witness::{Seen, Witness};
 

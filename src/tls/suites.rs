@@ -50,7 +50,7 @@ pub(super) fn group_name(group: NamedGroup) -> &'static str {
 }
 
 /// Every suite that is spoken: its IANA name and the version that it belongs to.
-pub(crate) fn spoken() -> impl Iterator<Item = (&'static str, Version)> {
+pub fn spoken_suites() -> impl Iterator<Item = (&'static str, Version)> {
     SUITES.iter().map(|entry| {
         let version = match entry.supported.tls13() {
             Some(_) => Version::Tls13,
@@ -125,8 +125,8 @@ fn has_aes() -> bool {
 pub(super) const SPOKEN: &str =
     "ECDHE with AES-GCM or ChaCha20-Poly1305 alone, neither RSA key exchange nor CBC";
 
-/// How many suites there are.
-pub(crate) const SUITES_LEN: usize = 9;
+/// How many suites are spoken.
+pub const SUITES_LEN: usize = 9;
 
 const SUITES: [Suite; SUITES_LEN] = [
     Suite {

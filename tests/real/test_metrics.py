@@ -20,10 +20,11 @@ from harness.mysql_case import (
     port_of,
     route,
     server_side,
+    to_address,
 )
 from harness.process import run, until
 from harness.servers import Listener, echo
-from peers.mysql import Client
+from peers.mysql import DEFAULT_CAPABILITIES, SSL, Client, Greeting, Login, ServerError, Wire
 
 QUERY = "SELECT 1"
 # A command is its packet's header, its code and its text; COM_QUIT is one without text.
@@ -36,6 +37,15 @@ USER = "eve\n\"'</td><b>\t\\n"
 
 def metrics_address() -> str:
     return f"127.0.0.1:{free_port()}"
+
+
+def stand_still(connection: socket.socket) -> None:
+    """A server of MySQL that offers TLS and, asked for it, does nothing."""
+    wire, greeting = Wire(connection), Greeting()
+    greeting.capabilities |= SSL
+    wire.write(greeting.encode())
+    while connection.recv(65536):
+        pass
 
 
 class Counted(MysqlCase):
@@ -93,6 +103,26 @@ class Figures(Counted):
         client.close()
         self.proxy.failed(peer, {"tls_alert", "truncated", "io"})
 
+    def test_handshakes_that_stand_still(self):
+        """They have failed when their time is over, which is the login's."""
+        side = server_side(databases.mariadb(), "off")
+        still = to_address(Listener(self, stand_still).address, "verify-full")
+        metrics = self.open(
+            route("client", client_side("required"), side, handshake_timeout_s=1),
+            route("server", client_side("off"), still, handshake_timeout_s=1),
+        )
+        self.proxy.judges_failures = False
+        with greeted(port_of(self.proxy.routes[0])) as client:
+            client.wire.write(Login("", capabilities=DEFAULT_CAPABILITIES | SSL).head())
+            self.until_closed("client")
+        with self.assertRaises(ServerError):
+            enter(port_of(self.proxy.routes[1]), "native", PLAIN)
+        self.until_closed("server")
+        found = metrics.scrape()
+        for name in ("client", "server"):
+            self.assertEqual(found.sum("sealwire_handshakes_total", route=name, side=name, result="failed"), 1)
+            self.assertEqual(found.sum("sealwire_failures_total", route=name, reason="timeout"), 1)
+
     def test_bytes_and_resumptions_of_any_protocol(self):
         name = "any \"name\"\\"
         metrics = self.open(tcp_route(Listener(self, echo).address, name=name))
@@ -117,18 +147,25 @@ class Figures(Counted):
         )
         self.proxy.judges_failures = False
         down, full = (port_of(it) for it in self.proxy.routes)
-        with clients.plain(down) as connection:
-            self.assertTrue(clients.is_ended(connection))
+        self.turned_away(down)
         with clients.plain(full) as first:
             clients.ask(first, b"in use")
-            with clients.plain(full) as second:
-                self.assertTrue(clients.is_ended(second))
+            self.turned_away(full)
         self.until_closed("full")
         found = metrics.scrape()
         self.assertEqual(found.sum("sealwire_failures_total", route="down", reason="io"), 1)
         self.assertEqual(found.sum("sealwire_failures_total", route="full", reason="limit"), 1)
         self.assertEqual(found.sum("sealwire_connections_total", route="full"), 1)
         self.assertEqual(found.sum("sealwire_connect_duration_seconds_count", route="down"), 0)
+
+
+    def turned_away(self, port: int) -> None:
+        """A reset, which may come before connect has returned."""
+        try:
+            with clients.plain(port) as connection:
+                self.assertTrue(clients.is_ended(connection))
+        except ConnectionResetError:
+            pass
 
 
 class Live(Counted):

@@ -8,7 +8,7 @@ use super::status::{Info, Shown};
 use crate::gateway::counters::{BOUNDS_US, HistogramTotals, RouteTotals};
 use crate::gateway::machine;
 use crate::gateway::service::RouteState;
-use crate::tls::{Version, suites};
+use crate::tls::{Version, spoken_suites};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -127,7 +127,7 @@ fn write_handshakes(out: &mut Exposition, routes: &Routes<'_>) {
     out.family("sealwire_handshakes_total", COUNTER, help);
     for (state, totals) in routes {
         for (side, totals) in SIDES.iter().zip(&totals.handshakes) {
-            for ((suite, version), counts) in suites::spoken().zip(&totals.done) {
+            for ((suite, version), counts) in spoken_suites().zip(&totals.done) {
                 for (resumed, count) in ["false", "true"].iter().zip(counts) {
                     // What was never negotiated is left out: a good part of the table never is.
                     if *count > 0 {

@@ -38,16 +38,18 @@ pub(super) fn start(settings: &MetricsSettings, status: Arc<Status>) -> Result<(
         }
         bound => Some(bound.map_err(|e| Error::io(format_args!("metrics on {address}"), &e))?),
     };
+    if let Some(listener) = &bound {
+        announce(listener);
+    }
     let mut answers = Answers {
         names: settings.names.clone(),
         status,
         look: None,
     };
     let serve = move || {
-        let served = wait_for(address, bound).and_then(|listener| {
-            tracing::info!(address = %listener.local_addr()?, "metrics");
-            server::serve(listener, |request| answers.to(request))
-        });
+        let listener = bound.map_or_else(|| wait_for(address), Ok);
+        let served =
+            listener.and_then(|listener| server::serve(listener, |request| answers.to(request)));
         if let Err(error) = served {
             tracing::error!(%address, reason = %error, "metrics failed");
         }
@@ -117,16 +119,19 @@ impl Answers {
     }
 }
 
-fn wait_for(address: SocketAddr, mut bound: Option<TcpListener>) -> io::Result<TcpListener> {
+fn wait_for(address: SocketAddr) -> io::Result<TcpListener> {
     loop {
-        match bound {
-            Some(listener) => return Ok(listener),
-            None => thread::sleep(BIND_INTERVAL),
+        thread::sleep(BIND_INTERVAL);
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.inspect(announce),
         }
-        bound = match TcpListener::bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => None,
-            bound => Some(bound?),
-        };
+    }
+}
+
+fn announce(listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "metrics");
     }
 }
 

@@ -155,7 +155,7 @@ fn write_routes(page: &mut Page, shown: &Shown) {
         "Failed",
         "Bytes",
     ];
-    page.begin_table(&columns);
+    page.begin_table(&columns, 4);
     for state in &shown.service.routes {
         let (route, totals) = (&*state.route, state.counters.totals());
         let protocol = route.protocol.name();
@@ -195,7 +195,7 @@ fn write_certificates(page: &mut Page, shown: &Shown, now_s: u64) {
     rows.sort_by_key(|(_, (_, identity))| identity.not_after_s());
     page.push(format_args!("<h2>Certificates</h2>\n"));
     let columns = ["Subject", "Route", "Shown to", "Expires"];
-    page.begin_table(&columns);
+    page.begin_table(&columns, 0);
     for (route, (side, identity)) in rows {
         page.push(format_args!("<tr>"));
         page.cell(columns[0], Text(identity.subject()));
@@ -249,7 +249,7 @@ fn write_session_rows(page: &mut Page, sessions: &[&LiveSession]) {
         "Age",
         "Bytes",
     ];
-    page.begin_table(&columns);
+    page.begin_table(&columns, 2);
     for session in sessions {
         page.push(format_args!("<tr>"));
         let (peer, phase) = (session.peer, phase_words(session.phase));
@@ -315,10 +315,15 @@ impl Page {
         self.push(format_args!("<div><dt>{name}</dt><dd>{value}</dd></div>\n"));
     }
 
-    fn begin_table(&mut self, columns: &[&str]) {
+    /// Begins a table, whose last columns are numbers.
+    fn begin_table(&mut self, columns: &[&str], numbers_len: usize) {
         self.push(format_args!("<table>\n<thead><tr>"));
-        for column in columns {
+        let (texts, numbers) = columns.split_at(columns.len() - numbers_len);
+        for column in texts {
             self.push(format_args!("<th>{column}</th>"));
+        }
+        for column in numbers {
+            self.push(format_args!("<th class=\"number\">{column}</th>"));
         }
         self.push(format_args!("</tr></thead>\n<tbody>\n"));
     }

@@ -206,6 +206,11 @@ impl Login {
         }
     }
 
+    /// True while TLS is being begun on a leg.
+    pub(in crate::gateway) fn is_in_handshake(&self) -> bool {
+        matches!(self.state, State::ClientTls | State::ServerTls(_))
+    }
+
     /// TLS is in use on the leg where it was to begin; its handshake agreed on `facts`.
     pub(in crate::gateway) fn secured(&mut self, side: Side, facts: Option<Arc<Facts>>) {
         match (mem::replace(&mut self.state, State::Over), side) {

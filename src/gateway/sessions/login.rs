@@ -68,10 +68,11 @@ impl Sessions {
                     let kind = run.login.server_kind();
                     let leg = legs.clone().find(|leg| leg.0 == side);
                     if let Some((_, id)) = leg {
-                        match side {
-                            Side::Client => session.client.since = engine.now().monotonic,
-                            Side::Server => session.server.since = engine.now().monotonic,
-                        }
+                        let since = match side {
+                            Side::Client => &mut session.client.since,
+                            Side::Server => &mut session.server.since,
+                        };
+                        *since = Some(engine.now().monotonic);
                         start_tls(engine, &session.state.route, side, id, kind);
                     }
                 }
@@ -175,18 +176,22 @@ impl Sessions {
     }
 
     pub(super) fn login_late(&mut self, engine: &mut Engine, key: usize) {
-        let Some(session) = self.slab.get_mut(key) else {
+        let Some(session) = self.slab.get(key) else {
             return;
         };
         let Some(run) = &session.login else {
             return;
         };
         let (side, awaited) = run.login.awaited();
+        let is_in_handshake = run.login.is_in_handshake();
         let limit = session.state.route.handshake_timeout.as_secs();
         let text = match side {
             Side::Client => format!("waiting for {awaited}: timeout after {limit} s"),
             Side::Server => format!("timeout after {limit} s"),
         };
+        if is_in_handshake {
+            self.measure_failure(key, side);
+        }
         let error = Error::new(ErrorKind::Timeout, text);
         self.login_broken(engine, key, side, error, Stage::Established);
     }

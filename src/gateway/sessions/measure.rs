@@ -8,23 +8,40 @@ impl Sessions {
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
-        let shard = session.state.counters.shard(self.worker);
         let is_connecting = session.phase == Phase::Connecting;
-        let leg = match side {
-            Side::Client => &mut session.client,
-            Side::Server => &mut session.server,
-        };
-        let Some(id) = leg.id else {
+        let leg = session.leg(side);
+        let (Some(id), Some(mut since)) = (leg.id, leg.since) else {
             return;
         };
+        let mut connected = None;
         if side == Side::Server && is_connecting {
             let opened_at = engine.opened_at(id);
-            shard.connects.observe(opened_at.since(leg.since));
-            leg.since = opened_at;
+            connected = Some(opened_at.since(since));
+            since = opened_at;
         }
-        if let Some(facts) = engine.facts(id) {
-            let took = engine.now().monotonic.since(leg.since);
+        let facts = engine.facts(id);
+        leg.since = match facts {
+            Some(_) => None,
+            None => Some(since),
+        };
+        let shard = session.state.counters.shard(self.worker);
+        if let Some(took) = connected {
+            shard.connects.observe(took);
+        }
+        if let Some(facts) = facts {
+            let took = engine.now().monotonic.since(since);
             shard.handshakes(side).done(facts, took);
+        }
+    }
+
+    /// Counts a TLS handshake that has failed, once.
+    pub(super) fn measure_failure(&mut self, key: usize, side: Side) {
+        let Some(session) = self.slab.get_mut(key) else {
+            return;
+        };
+        if session.leg(side).since.take().is_some() {
+            let shard = session.state.counters.shard(self.worker);
+            shard.handshakes(side).failed();
         }
     }
 }

@@ -123,7 +123,7 @@ impl Sessions {
             },
             client: Leg {
                 id: Some(id),
-                since: engine.now().monotonic,
+                since: Some(engine.now().monotonic),
                 is_ended: false,
             },
             server: Leg::default(),
@@ -317,7 +317,7 @@ impl Sessions {
             match connected {
                 Ok(id) => {
                     session.server.id = Some(id);
-                    session.server.since = engine.now().monotonic;
+                    session.server.since = Some(engine.now().monotonic);
                     return;
                 }
                 Err(error) => session.last_error = Some(error),
@@ -537,14 +537,13 @@ impl Sessions {
         error: Option<Error>,
         stage: Stage,
     ) {
+        if stage == Stage::Handshake && error.is_some() {
+            self.measure_failure(key, side);
+        }
         let Some(session) = self.slab.get_mut(key) else {
             return;
         };
         session.leg(side).id = None;
-        if stage == Stage::Handshake && error.is_some() {
-            let shard = session.state.counters.shard(self.worker);
-            shard.handshakes(side).failed();
-        }
         let was_connecting = session.phase == Phase::Connecting && side == Side::Server;
         if was_connecting && stage == Stage::Connect {
             session.last_error = error;

@@ -96,7 +96,7 @@ impl Sessions {
             return;
         };
         session.half_open = half_open;
-        session.client.since = engine.now().monotonic;
+        session.client.since = Some(engine.now().monotonic);
         match (&session.state.route.client.tls, &session.login) {
             (ClientTls::Terminated { config, .. }, None) => engine.start_tls_server(id, config),
             _ => self.client_ready(engine, key, id),

@@ -92,7 +92,7 @@ fn a_request_that_trickles_in_is_ended() {
         text.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
         "{text}"
     );
-    drop(stream);
+    stream.shutdown(Shutdown::Both).unwrap();
     trickle.join().unwrap();
 }
 

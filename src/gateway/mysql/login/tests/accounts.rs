@@ -149,6 +149,7 @@ fn what_the_handshake_agreed_on_counts() {
             group: "X25519",
             resumed: false,
             server_name: None,
+            application_protocol: None,
             peer_chain: Vec::new(),
         };
         bench.login.secured(Side::Client, Some(Arc::new(facts)));
@@ -274,16 +275,16 @@ fn a_change_of_user_in_passing_must_be_seen_whole_and_be_allowed() {
         write_packet(&mut bytes, &mut Sequence(0), |w| w.bytes(&change_to(user)));
         let mut follower = session();
         follower.passed(Side::Client, &bytes);
-        assert_eq!(follower.objection().is_none(), passes, "{user:?}");
+        assert_eq!(follower.violation().is_none(), passes, "{user:?}");
         // Not whole.
         let mut follower = session();
         follower.passed(Side::Client, &bytes[..bytes.len() - 1]);
-        assert!(follower.objection().is_some(), "{user:?}");
+        assert!(follower.violation().is_some(), "{user:?}");
     }
     // COM_SLEEP, after which nothing can be told.
     let mut follower = session();
     follower.passed(Side::Client, &[1, 0, 0, 0, 0]);
-    assert!(follower.objection().is_some());
+    assert!(follower.violation().is_some());
 }
 
 #[test]
