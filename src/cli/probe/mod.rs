@@ -163,8 +163,8 @@ impl Probe {
 const GREETING_WAIT: Duration = Duration::from_secs(1);
 
 const EXAMPLE: &str = "\
-Nothing secret is sent. Exit code 0: all is well, and tls = \"verify-full\" would believe the server;
-1: it would not, or the server cannot be talked to; 2: wrong usage.
+Nothing secret is sent. Exit code 0: all is well, and tls = \"verify-full\" would believe the
+server; 1: it would not, or the server cannot be talked to; 2: wrong usage.
 
 Examples:
   sealwire probe db.example:3306 --ca ca.pem --user app

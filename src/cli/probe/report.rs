@@ -29,9 +29,12 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// For a look.
+    /// For a look; nothing where there is nothing to look at.
     pub(super) fn text(&self) -> String {
         let mut lines = Lines::default();
+        if self.protocol().is_none() {
+            return lines.text;
+        }
         lines.heading(&self.title());
         if let Some(facts) = &self.findings.tls {
             write_tls(&mut lines, facts);
@@ -131,10 +134,10 @@ impl<'a> Report<'a> {
     }
 
     fn protocol(&self) -> Option<&'static str> {
-        match (&self.findings.mysql, &self.findings.address) {
+        match (&self.findings.mysql, self.findings.seen.chain.is_empty()) {
             (Some(_), _) => Some("mysql"),
-            (None, Some(_)) if !self.findings.seen.chain.is_empty() => Some("tls"),
-            _ => None,
+            (None, false) => Some("tls"),
+            (None, true) => None,
         }
     }
 
