@@ -144,3 +144,8 @@ pub const RPC_STREAMS_MAX: usize = 256;
 /// How long a stream is kept whose client does not ask for the next part, in ms: OceanBase's
 /// default.
 pub const RPC_STREAM_IDLE_MS: u64 = 1_200_000;
+
+/// Memory of one connection that has not begun its handshake, in bytes: what the engine keeps of
+/// every connection, and a negotiation in part. A peer that holds it back in the midst of a record
+/// costs [`PARTIAL_BUF_LEN`] more.
+pub const NEGOTIATION_MEMORY_LEN_MAX: usize = 2 * 1024;

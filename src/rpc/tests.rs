@@ -10,6 +10,8 @@ use crate::frame::obrpc::{
 use crate::time::{Monotonic, Now};
 use crate::wire::Reader;
 
+mod attacks;
+
 const ECHO: Pcode = Pcode(1);
 const COUNT: Pcode = Pcode(3);
 

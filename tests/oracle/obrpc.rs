@@ -25,18 +25,18 @@ use crate::support::{
     End, Kind, NOW, PATHS, PKI, client_options, identity, pattern, roots, server_options,
 };
 
-const METHODS: [Method; 3] = [Method::None, Method::SslNoEncrypt, Method::SslIo];
+pub(crate) const METHODS: [Method; 3] = [Method::None, Method::SslNoEncrypt, Method::SslIo];
 
 /// Codes that the Python end serves beside the known ones.
-const ECHO: Pcode = Pcode(1);
+pub(crate) const ECHO: Pcode = Pcode(1);
 const ERROR: Pcode = Pcode(2);
 const PARTS: Pcode = Pcode(3);
 
-const GID: u64 = 0x1_0000_0003;
+pub(crate) const GID: u64 = 0x1_0000_0003;
 
 /// What the Python end is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Habits {
+pub(crate) enum Habits {
     Careful,
     /// OceanBase's, but for its exemption of 127.0.0.1, where all of this runs.
     Incumbent,
@@ -47,7 +47,7 @@ enum Habits {
 impl Habits {
     const ALL: [Self; 3] = [Self::Careful, Self::Incumbent, Self::IncumbentOnLoopback];
 
-    fn flags(self) -> &'static [&'static str] {
+    pub(crate) fn flags(self) -> &'static [&'static str] {
         match self {
             Self::Careful => &[],
             Self::Incumbent => &["--incumbent", "--no-exempts-loopback"],
@@ -60,7 +60,7 @@ impl Habits {
     }
 
     /// The version of TLS that is expected.
-    fn version(self, method: Method) -> Option<Version> {
+    pub(crate) fn version(self, method: Method) -> Option<Version> {
         match (self, method) {
             (Self::IncumbentOnLoopback, _) | (_, Method::None) => None,
             (Self::Careful, Method::SslIo) => Some(Version::Tls13),
@@ -69,7 +69,7 @@ impl Habits {
     }
 }
 
-fn has_python() -> bool {
+pub(crate) fn has_python() -> bool {
     let has = has("python3", "--version");
     if !has {
         skip("there is no python3");
@@ -88,7 +88,7 @@ fn each(mut check: impl FnMut(Method, Habits, RecordPath)) {
     }
 }
 
-fn python(mode: &str, identity: &str, habits: Habits) -> Command {
+pub(crate) fn python(mode: &str, identity: &str, habits: Habits) -> Command {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/obrpc.py");
     let (cert, key) = (format!("{identity}.pem"), format!("{identity}-key.pem"));
     let mut command = Command::new("python3");
@@ -335,7 +335,7 @@ fn our_first_messages_may_be_cut_anywhere() {
     }
     let (_server, address) = python_server(Habits::Careful, &["--segment", "1"]);
     for method in METHODS {
-        for segment_len in [1, 3, 11, 27] {
+        for segment_len in 1..=28 {
             let end = our_client(method, false, RecordPath::InPlace);
             let mut caller = caller(&address, end, segment_len);
             assert_eq!(caller.ok(ECHO, |w| w.bytes(b"cut")), b"cut");

@@ -126,6 +126,13 @@ impl Said {
         });
     }
 
+    /// What the child has said so far.
+    pub(crate) fn so_far(&self) -> String {
+        let state = self.state.lock().expect("no panic");
+        assert!(!state.is_ended, "it has ended");
+        String::from_utf8_lossy(&state.bytes).into_owned()
+    }
+
     /// Waits for a line that begins with `head` and returns the rest of it.
     pub(crate) fn line_after(&self, head: &str) -> String {
         self.wait(head.as_bytes(), |bytes| {

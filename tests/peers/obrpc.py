@@ -3,15 +3,20 @@
 
     obrpc.py serve --methods ssl_io,none --cert C --key K --ca CA [--incumbent]
     obrpc.py call HOST:PORT --method ssl_io --ca CA [--incumbent] CALL…
+    obrpc.py batch
 
 `serve` prints `ready PORT`, then a line for each connection, and serves until its standard input ends. `call` makes
-the calls one after the other on one connection and prints a line for each:
+the calls one after the other on one connection and prints a line for each.
+
+`batch` reads the arguments of one `call` from each line of its standard input, until that ends, and prints `end` behind
+each. The calls are:
 
     echo HEX | error RCODE | one-way HEX | parts N | abort N | config TEXT | start-lsn LS_ID | fetch LS_ID LSN
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import socket
 import ssl
@@ -31,8 +36,8 @@ KEEPALIVE_PREAMBLE = bytes.fromhex("1234567877668833" "0009" "6683221dd298cc23" 
 
 
 def main():
-    args = arguments()
-    return {"serve": serve, "call": call}[args.command](args)
+    args = parser().parse_args()
+    return {"serve": serve, "call": call, "batch": batch}[args.command](args)
 
 
 # --- the server ---
@@ -200,6 +205,13 @@ def read_client(members):
 # --- the client ---
 
 
+def batch(_args):
+    for line in iter(sys.stdin.readline, ""):
+        call(parser().parse_args(["call", *line.split()]))
+        say("end")
+    return 0
+
+
 def call(args):
     habits = habits_of(args)
     host, _, port = args.address.rpartition(":")
@@ -304,7 +316,8 @@ class Client:
 # --- the command line ---
 
 
-def arguments():
+@functools.cache
+def parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     server = commands.add_parser("serve")
@@ -327,7 +340,8 @@ def arguments():
         command.add_argument("--incumbent", action="store_true", help="all of the following")
         for habit in dataclasses.fields(ussl.Habits):
             command.add_argument(f"--{habit.name.replace('_', '-')}", action=argparse.BooleanOptionalAction)
-    return parser.parse_args()
+    commands.add_parser("batch")
+    return parser
 
 
 def habits_of(args):

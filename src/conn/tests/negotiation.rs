@@ -479,3 +479,47 @@ fn check_binding(client: End, server: End, is_good: bool) {
         }
     }
 }
+
+/// Lengths that are 16 in every message there is. A longer one is read to its end, wherever it is
+/// cut, and what follows it belongs to what was agreed on.
+#[test]
+fn a_message_of_another_length_ends_where_it_says_or_is_refused() {
+    for (body_len, is_taken) in [
+        (0, false),
+        (15, false),
+        (17, true),
+        (244, true),
+        (245, false),
+        (256, false),
+        (u32::MAX, false),
+    ] {
+        let mut stream = Message::new(Method::None, 1).encode();
+        stream[8..12].copy_from_slice(&body_len.to_le_bytes());
+        let extra = (body_len as usize).saturating_sub(16).min(400);
+        stream.extend(vec![0xaa; extra]);
+        stream.extend(b"what follows");
+        for cut in 0..=stream.len() {
+            let mut end = far(server(all(), RecordPath::InPlace));
+            let result = [&stream[..cut], &stream[cut..]]
+                .into_iter()
+                .try_for_each(|piece| end.feed(piece));
+            match result {
+                Ok(()) => assert_eq!(end.received, b"what follows"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Protocol, "{error}"),
+            }
+            assert_eq!(
+                !end.received.is_empty(),
+                is_taken,
+                "{body_len} cut at {cut}"
+            );
+        }
+        // An acknowledgement is held to the same.
+        let mut answer = Message::new(Method::SslIo, 1).encode();
+        answer[8..12].copy_from_slice(&body_len.to_le_bytes());
+        answer.extend(vec![0xaa; extra]);
+        let mut end = near(&client(Method::SslIo, RecordPath::InPlace));
+        end.take_output().unwrap();
+        assert_eq!(end.feed(&answer).is_ok(), is_taken, "{body_len}");
+        assert_eq!(!end.take_output().unwrap().is_empty(), is_taken);
+    }
+}

@@ -199,8 +199,13 @@ impl Sockets {
     pub(super) fn report_ready(&mut self, completions: &mut Vec<Completion>) {
         completions.append(&mut self.ready);
         for key in self.closing.drain(..) {
-            self.counters.syscalls += 1;
+            self.counters.syscalls += 2;
             let socket = self.sockets.remove(key.0 as usize);
+            // Closing does not do that where another process still holds the socket, as one does
+            // between fork and exec (epoll(7)): events would come for a key that is no more.
+            let _ = self
+                .registry
+                .deregister(&mut SourceFd(&socket.io.as_raw_fd()));
             if let Some(buf) = socket.send {
                 let result = Err(io::Error::from_raw_os_error(libc::ECANCELED));
                 completions.push(Completion::Sent { key, buf, result });

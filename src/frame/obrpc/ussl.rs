@@ -247,12 +247,17 @@ mod tests {
     fn other_versions_and_longer_messages_are_taken() {
         let mut bytes = vector(4);
         bytes[4] = 9;
-        bytes[8] = 20;
-        bytes.extend(b"more!");
-        let Ok(Decoded::Whole { message, len }) = Message::decode(&bytes) else {
-            panic!("not taken")
-        };
-        assert_eq!((message.version, message.gid, len), (9, GID, 32));
+        bytes.extend([0xaa; 300]);
+        for body_len in [17, 20, 244_usize] {
+            bytes[8] = body_len as u8;
+            let wanted = 12 + body_len;
+            let more = Message::decode(&bytes[..wanted - 1]);
+            assert_eq!(more, Ok(Decoded::NeedMore(wanted)));
+            let Ok(Decoded::Whole { message, len }) = Message::decode(&bytes) else {
+                panic!("not taken")
+            };
+            assert_eq!((message.version, message.gid, len), (9, GID, wanted));
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ on_every_backend! {
         more_sends_than_the_queue_holds_all_leave
         timeouts_are_not_cut_short;
     streams:
+        a_closed_socket_that_is_held_elsewhere_is_heard_no_more
         a_dropped_back_end_leaves_nothing_under_way
         a_reset_fails_the_receive
         a_reset_reaches_the_peer

@@ -287,6 +287,25 @@ pub(super) fn close_gives_the_buffer_of_a_send_back(open: Open) {
     assert!(rig.seen().is_empty(), "{:?}", rig.seen());
 }
 
+/// Between fork and exec every child holds the descriptors of its parent.
+pub(super) fn a_closed_socket_that_is_held_elsewhere_is_heard_no_more(open: Open) {
+    let Some(mut rig) = open(&options()).map(Rig::new) else {
+        return;
+    };
+    let (ours, mut theirs) = tcp_pair();
+    let held = ours.try_clone().unwrap();
+    let key = rig.adopt(ours);
+    rig.recv(key);
+    rig.wait(Some(Duration::ZERO));
+    rig.close(key);
+    rig.closed(key);
+    theirs.write_all(b"late").unwrap();
+    // It has arrived.
+    held.peek(&mut [0; 4]).unwrap();
+    rig.wait(Some(Duration::ZERO));
+    assert!(rig.seen().is_empty(), "{:?}", rig.seen());
+}
+
 /// When the drop returns, the kernel has let go of everything: no peer has to wait for its end.
 pub(super) fn a_dropped_back_end_leaves_nothing_under_way(open: Open) {
     let Some(mut rig) = open(&options()).map(Rig::new) else {

@@ -3,6 +3,7 @@
 mod chain;
 mod negotiation;
 mod pair;
+mod rpc;
 mod sim;
 mod tls;
 mod topics;
