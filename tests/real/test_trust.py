@@ -141,7 +141,7 @@ class Replaced(Case):
         for days, lists, told in (
             (29.5, (-20, 10), [("authority expires soon", "days", 29)]),
             (-0.5, (-20, 10), [("authority expired", "side", "client")]),
-            (60, (-9.5, 1), [("revocation list is due soon", "hours", 23)]),
+            (60, (-19, 1.02), [("revocation list is due soon", "hours", 24)]),
             (60, (-9.5, -0.1), [("revocation list is overdue", "side", "client")]),
             (60, (-7.5, 1), []),
         ):

@@ -2,10 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import databases, pki
 from .databases import PASSWORD, Database
 from .process import run
+
+HERE = Path(__file__).resolve().parent
 
 ROWS = 1_000
 THREADS = 64
@@ -34,16 +37,23 @@ def prepare(database: Database) -> None:
     _prepared.add(database)
 
 
-def point_select(
-    database: Database, host: str, port: int, is_tls: bool, seconds: int, threads: int = THREADS, *options: str
-) -> Outcome:
+def point_select(database: Database, host: str, port: int, is_tls: bool, seconds: int) -> Outcome:
+    return _run("oltp_point_select", database, host, port, is_tls, seconds, THREADS)
+
+
+def reconnect(database: Database, host: str, port: int, is_tls: bool, seconds: int, threads: int) -> Outcome:
+    """The same, each over a connection of its own."""
+    return _run(HERE / "reconnect.lua", database, host, port, is_tls, seconds, threads)
+
+
+def _run(script, database: Database, host: str, port: int, is_tls: bool, seconds: int, threads: int) -> Outcome:
     prepare(database)
     account = next(iter(database.accounts.values()))
-    command = ["sysbench", "oltp_point_select", "--db-driver=mysql", f"--mysql-host={host}", f"--mysql-port={port}"]
-    command += [f"--mysql-user={account}", f"--mysql-password={PASSWORD}", "--mysql-db=sbtest", "--tables=1"]
+    command = ["sysbench", script, "--db-driver=mysql", f"--mysql-host={host}", f"--mysql-port={port}"]
+    command += [f"--mysql-user={account}", f"--mysql-password={PASSWORD}", "--mysql-db=sbtest"]
     command += [f"--table-size={ROWS}", f"--threads={threads}", f"--time={seconds}", "--rand-type=uniform"]
     command += ["--mysql-ssl=on"] if is_tls else []
-    done = run(*command, *options, "run", cwd=pki.sysbench_folder(), timeout_s=seconds + 60)
+    done = run(*command, "run", cwd=pki.sysbench_folder(), timeout_s=seconds + 60)
     assert done.returncode == 0, done.stdout + done.stderr
     return _parse(done.stdout)
 
