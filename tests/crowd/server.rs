@@ -90,6 +90,7 @@ impl Server {
         let options = ListenOptions {
             backlog: 4_096,
             reuse_port: false,
+            is_redirected: false,
             socket: SocketOptions::default(),
         };
         let any = "127.0.0.1:0".parse().unwrap();
