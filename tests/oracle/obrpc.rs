@@ -559,5 +559,5 @@ fn the_python_ends_agree_with_each_other() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("Ran 12 tests"), "{text}");
+    assert!(text.contains("Ran 13 tests"), "{text}");
 }

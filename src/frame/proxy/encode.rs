@@ -1,4 +1,4 @@
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use super::{LOCAL, Origin, PROXY, SIGNATURE, TCP4, TCP6, UNSPEC, kind};
 use crate::limits::PROXY_TEXT_LEN_MAX;

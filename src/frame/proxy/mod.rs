@@ -21,7 +21,7 @@ mod decode;
 mod encode;
 mod violation;
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 pub use decode::HeaderDecoder;
 pub use encode::{ClientCertificate, ClientTls, write_v2};
