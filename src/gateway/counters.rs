@@ -268,8 +268,8 @@ impl fmt::Display for Failures {
     }
 }
 
-/// Upper bounds of the classes of a [`Histogram`], in microseconds: from a handshake between neighbours up to the
-/// default deadlines of connecting and of handshakes.
+/// Upper bounds of the classes of a [`Histogram`], in microseconds: from a handshake between
+/// neighbours up to the default deadlines of connecting and of handshakes.
 pub(crate) const BOUNDS_US: [u64; 14] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000,
