@@ -6,8 +6,9 @@ from itertools import product
 
 from harness import certs
 from harness.case import BACKENDS, BACKENDS_AND_RECORDS, Case, free_port
-from harness.obrpc import INCUMBENT, RpcServer, call
-from harness.process import until
+from harness.gateway import BINARY
+from harness.obrpc import INCUMBENT, PrintedGateway, RpcServer, call
+from harness.process import run, until
 
 METHODS = ("none", "ssl_no_encrypt", "ssl_io")
 GID = 0x2_0000_0007
@@ -231,6 +232,35 @@ class Enablement(Case):
             old.sendall(request(0x106, b"\x01b\0", chid=2))
             self.assertEqual(answer(old), (2, 0x106, 0))
         self.assertEqual(server.lines("config"), ["config a", "config b"])
+
+
+class Guide(Case):
+    """docs/obrpc.md: its configurations as they are printed, but for addresses. Those between nodes have a test of
+    their own."""
+
+    def setUp(self):
+        super().setUp()
+        made = run(BINARY, "cert", "init", self.scratch / "certs")
+        self.assertEqual(made.returncode, 0, made.stderr)
+
+    def files(self, name: str) -> tuple:
+        folder = self.scratch / "certs"
+        return ("--cert", folder / f"{name}-cert.pem", "--key", folder / f"{name}-key.pem", "--ca", folder / "ca.pem")
+
+    def test_in_front_of_a_node(self):
+        server = RpcServer(self, methods="none")
+        port = free_port()
+        PrintedGateway(self, "node", {"0.0.0.0:2892": f"127.0.0.1:{port}", "127.0.0.1:2882": f"127.0.0.1:{server.port}"})
+        done = call(port, "ssl_io", "echo", "01", options=self.files("client"))
+        self.assertEqual(done.stdout, "connected TLSv1.3\necho 0 01\n")
+
+    def test_beside_a_client_that_cannot(self):
+        server = RpcServer(self, *INCUMBENT, *self.files("server"), methods="ssl_io")
+        port = free_port()
+        changes = {"127.0.0.1:2882": f"127.0.0.1:{port}", "db1.example:2882": f"127.0.0.1:{server.port}"}
+        PrintedGateway(self, "client", changes)
+        self.assertEqual(call(port, "legacy", "echo", "01").stdout, "connected plain\necho 0 01\n")
+        self.assertEqual(server.lines("began"), [f"began ssl_io {1 << 32} encrypted"])
 
 
 class Ending(Case):

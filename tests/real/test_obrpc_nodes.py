@@ -1,35 +1,18 @@
 """Two nodes that dial each other's address, each with a gateway beside it that nobody knows of."""
 
 import os
-import socket
 import sys
 from textwrap import dedent
 
-from harness import certs
 from harness.case import BACKENDS, Case
-from harness.gateway import Gateway
+from harness.gateway import BINARY
 from harness.netns import Namespace
-from harness.obrpc import PEER, RpcServer, call
+from harness.obrpc import PEER, PrintedGateway, RpcServer, call, printed
 from harness.process import Process, run
-from test_obrpc import tls_clients, tls_server
 
-RPC_PORT, OUT_PORT, IN_PORT = 2882, 2892, 2893
+RPC_PORT, OUT_PORT = 2882, 2892
+# By whom the packet filter knows the gateways.
 GATEWAYS_USER = "nobody"
-
-# As in docs/obrpc.md. Only what begins a connection is redirected: those that are there live on.
-RULES = dedent("""
-    table FAMILY sealwire {
-        chain output {
-            type nat hook output priority -100
-            meta skuid nobody return
-            tcp dport 2882 tcp flags & (syn | ack) == syn redirect to :2892
-        }
-        chain prerouting {
-            type nat hook prerouting priority -100
-            tcp dport 2882 tcp flags & (syn | ack) == syn redirect to :2893
-        }
-    }
-""")
 
 
 class Node:
@@ -48,25 +31,15 @@ class Node:
         self.server = RpcServer(self.case, *options, launcher=tuple(self.namespace.command()))
 
     def start_gateway(self) -> None:
-        anywhere = "[::]" if ":" in self.address else "0.0.0.0"
-        out = {
-            "name": "out", "protocol": "obrpc", "listen": [f"{anywhere}:{OUT_PORT}"],
-            "client": {"method": ["none"]},
-            "server": tls_server(address="original", require_binding=True, server_name="localhost"),
-        }
-        into = {
-            "name": "in", "protocol": "obrpc", "listen": [f"{anywhere}:{IN_PORT}"],
-            "client": tls_clients(require_binding=True),
-            "server": {"address": "original", "method": "none"},
-        }
         as_user = ("setpriv", f"--reuid={GATEWAYS_USER}", "--regid=nogroup", "--clear-groups")
         launcher = (*self.namespace.command(), *as_user)
-        self.gateway = Gateway(self.case.scratch, [out, into], launcher=launcher, **self.case.settings())
-        self.case.start(self.gateway)
-        self.case.addCleanup(self.gateway.stop_and_judge)
+        anywhere = {"0.0.0.0": "[::]"} if ":" in self.address else {}
+        self.gateway = PrintedGateway(self.case, "out", anywhere, launcher)
 
     def redirect(self) -> None:
-        rules = RULES.replace("FAMILY", "ip6" if ":" in self.address else "ip")
+        rules = printed("nft", "redirect").replace("skuid sealwire", f"skuid {GATEWAYS_USER}")
+        if ":" in self.address:
+            rules = rules.replace("table ip ", "table ip6 ")
         done = run(*self.namespace.command("nft", "-f", "-"), input=rules.encode(), text=False)
         self.case.assertEqual(done.returncode, 0, done.stderr)
 
@@ -111,9 +84,8 @@ class Nodes(Case):
 
     def setUp(self):
         super().setUp()
-        # The gateways run as somebody else, by whom the rules know them.
-        for folder in (self.scratch, certs.folder()):
-            os.chmod(folder, 0o755)
+        # The gateways run as somebody who has to read these.
+        os.chmod(self.scratch, 0o755)
 
     def pair(self, first: str, second: str) -> tuple[Node, Node]:
         nodes = Node(self, first), Node(self, second)
@@ -125,6 +97,11 @@ class Nodes(Case):
             length = 126 if nodad else 30
             self.ip("-n", node.namespace.name, "addr", "add", f"{node.address}/{length}", "dev", end, *nodad)
             self.ip("-n", node.namespace.name, "link", "set", end, "up")
+        names = [word for node in nodes for word in ("--name", node.address)]
+        made = run(BINARY, "cert", "init", self.scratch / "certs", *names)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        for key in (self.scratch / "certs").glob("*-key.pem"):
+            os.chmod(key, 0o644)
         for node in nodes:
             self.addCleanup(node.namespace.remove)
             node.serve()

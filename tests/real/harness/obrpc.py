@@ -1,16 +1,43 @@
 """The ends of OB-RPC: the peers of tests/peers, which share no code with the gateway."""
 
+import re
 import subprocess
 import sys
 
 from . import certs
-from .gateway import ROOT
+from .gateway import ROOT, Gateway
 from .process import Process, run
 
 PEER = ROOT / "tests/peers/obrpc.py"
+GUIDE = (ROOT / "docs/obrpc.md").read_text()
 
 # As OceanBase's ends are, but for their exemption of 127.0.0.1, which everybody here comes from.
 INCUMBENT = ("--incumbent", "--no-exempts-loopback")
+
+
+def printed(language: str, containing: str) -> str:
+    """The one block of docs/obrpc.md in this language that contains a text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+    (block,) = (block for block in blocks if containing in block)
+    return block
+
+
+class PrintedGateway(Gateway):
+    """A gateway with a configuration of the guide, but for some addresses; `certs` is beside it."""
+
+    def __init__(self, case, name: str, changes: dict, launcher: tuple = ()):
+        self.text = printed("toml", f'name = "{name}"')
+        for old, new in changes.items():
+            assert old in self.text, f"{old} is not in the configuration {name!r}"
+            self.text = self.text.replace(old, new)
+        listens = [{"listen": [address]} for address in re.findall(r'^listen = \["(.*)"\]$', self.text, re.MULTILINE)]
+        super().__init__(case.scratch, listens, launcher, **case.settings())
+        case.start(self)
+        case.addCleanup(self.stop_and_judge)
+
+    def write_config(self) -> None:
+        settings = "".join(f'{key} = "{value}"\n' for key, value in self.settings.items() if isinstance(value, str))
+        self.config.write_text(f"[gateway]\n{settings}\n{self.text}")
 
 
 class RpcServer(Process):
