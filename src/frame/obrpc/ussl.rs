@@ -60,8 +60,8 @@ impl Method {
         }
     }
 
-    /// What both ends name within the handshake (ALPN) where they know of it: who changes the method
-    /// on the way cannot change that too. OceanBase's ends name nothing.
+    /// What both ends name within the handshake (ALPN) where they know of it: who changes the
+    /// method on its way cannot change that too. OceanBase's ends name nothing.
     pub fn application_protocol(self) -> Option<&'static str> {
         match self {
             Self::None => None,
