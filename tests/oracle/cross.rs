@@ -443,6 +443,7 @@ impl Listener {
         let options = ListenOptions {
             backlog: 128,
             reuse_port: false,
+            is_redirected: false,
             socket: SocketOptions::default(),
         };
         let any = "127.0.0.1:0".parse().unwrap();
