@@ -4,7 +4,7 @@ import signal
 import socket
 import ssl
 
-from harness import clients, databases, pki
+from harness import certs, clients, databases, pki
 from harness.case import ONCE, Case, free_port, tcp_route
 from harness.chromium import Chromium
 from harness.gateway import BINARY
@@ -223,11 +223,21 @@ class Certificates(Counted):
     variants = ONCE
 
     def test_their_expiry(self):
-        metrics = self.open(tcp_route(Listener(self, echo).address))
-        (sample,) = metrics.scrape().of("sealwire_certificate_expiry_timestamp_seconds")
-        text = ssl._ssl._test_decode_cert(str(self.proxy.routes[0]["client"]["cert"]))["notAfter"]
-        self.assertEqual(sample.value, ssl.cert_time_to_seconds(text))
-        self.assertEqual(sample.labels, {"route": "test", "side": "client", "subject": "CN=localhost"})
+        route = tcp_route(Listener(self, echo).address)
+        # Two of one name, as while an authority is replaced: the first to end counts.
+        authority = certs.authority().cert.read_text()
+        both = self.scratch / "authorities.pem"
+        both.write_text(authority + authority)
+        route["client"]["ca"] = both
+        metrics = self.open(route)
+        samples = metrics.scrape().of("sealwire_certificate_expiry_timestamp_seconds")
+        found = {sample.labels["kind"]: sample for sample in samples}
+        self.assertEqual((len(samples), set(found)), (2, {"certificate", "authority"}))
+        for kind, path in (("certificate", route["client"]["cert"]), ("authority", certs.authority().cert)):
+            text = ssl._ssl._test_decode_cert(str(path))["notAfter"]
+            self.assertEqual(found[kind].value, ssl.cert_time_to_seconds(text))
+        labels = {"route": "test", "side": "client", "kind": "certificate", "subject": "CN=localhost"}
+        self.assertEqual(found["certificate"].labels, labels)
 
 
 class Health(Counted):

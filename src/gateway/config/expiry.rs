@@ -56,6 +56,17 @@ impl Route {
     }
 }
 
+impl ExpiringKind {
+    /// What it is, for tables and labels.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Authority => "authority",
+            Self::RevocationList => "revocation_list",
+        }
+    }
+}
+
 impl Expiring<'_> {
     /// When somebody is to be told, in seconds since 1970-01-01 UTC.
     pub(crate) fn warn_s(&self) -> u64 {

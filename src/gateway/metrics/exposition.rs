@@ -1,6 +1,7 @@
 //! Metrics in Prometheus' text format 0.0.4, which every scraper reads. OpenMetrics is not spoken:
 //! in it `sealwire_connections` and `sealwire_connections_total` would be the same metric.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::status::{Info, Shown};
 use crate::gateway::counters::{BOUNDS_US, HistogramTotals, RouteTotals};
 use crate::gateway::machine;
 use crate::gateway::service::RouteState;
-use crate::tls::{Version, spoken_suites};
+use crate::tls::{Validity, Version, spoken_suites};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -149,14 +150,27 @@ fn write_handshakes(out: &mut Exposition, routes: &Routes<'_>) {
 }
 
 fn write_certificates(out: &mut Exposition, shown: &Shown) {
-    let help = "The last second at which a certificate that is shown to a side is valid, in \
-                seconds since 1970-01-01 UTC.";
+    let help = "The last second at which a certificate, an authority or a revocation list is \
+                valid, in seconds since 1970-01-01 UTC.";
     out.family("sealwire_certificate_expiry_timestamp_seconds", GAUGE, help);
     for state in &shown.service.routes {
-        for (side, identity) in state.route.identities() {
-            let subject = identity.subject();
-            let labels = [("route", name(state)), ("side", side), ("subject", subject)];
-            out.sample("", &labels, identity.not_after_s());
+        // An authority that is being replaced has two certificates of one name.
+        let mut firsts = BTreeMap::new();
+        for it in state.route.expiring() {
+            let Validity { name, until_s, .. } = it.validity;
+            let first = firsts
+                .entry((it.side, it.kind.word(), name))
+                .or_insert(*until_s);
+            *first = (*first).min(*until_s);
+        }
+        for ((side, kind, subject), until_s) in firsts {
+            let labels = [
+                ("route", name(state)),
+                ("side", side),
+                ("kind", kind),
+                ("subject", subject),
+            ];
+            out.sample("", &labels, until_s);
         }
     }
 }

@@ -8,12 +8,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::exposition::version_name;
 use super::status::{Reloads, Shown, Status};
 use super::words::{Bytes, Text, count, moment, size, span};
-use crate::gateway::config::{ClientTls, Route, ServerTls};
+use crate::gateway::config::{ClientTls, Expiring, ExpiringKind, Route, ServerTls};
 use crate::gateway::counters::RouteTotals;
 use crate::gateway::machine;
 use crate::gateway::session::Phase;
 use crate::gateway::sessions::{Live, LiveSession};
-use crate::tls::{Facts, Oneline};
+use crate::tls::{Facts, Oneline, Validity};
 
 /// What was seen of the workers at one moment.
 pub(super) struct Look {
@@ -182,29 +182,36 @@ fn write_routes(page: &mut Page, shown: &Shown) {
 fn write_certificates(page: &mut Page, shown: &Shown, now_s: u64) {
     let routes = shown.service.routes.iter();
     let mut rows: Vec<_> = routes
-        .flat_map(|state| {
-            state
-                .route
-                .identities()
-                .map(move |it| (&state.route.name, it))
-        })
+        .flat_map(|state| (state.route.expiring()).map(move |it| (&state.route.name, it)))
         .collect();
     if rows.is_empty() {
         return;
     }
-    rows.sort_by_key(|(_, (_, identity))| identity.not_after_s());
+    rows.sort_by_key(|(_, it)| it.validity.until_s);
     page.push(format_args!("<h2>Certificates</h2>\n"));
-    let columns = ["Subject", "Route", "Shown to", "Expires"];
+    let columns = ["Subject", "Route", "Use", "Expires"];
     page.begin_table(&columns, 0);
-    for (route, (side, identity)) in rows {
+    for (route, it) in rows {
+        let Validity { name, until_s, .. } = it.validity;
         page.push(format_args!("<tr>"));
-        page.cell(columns[0], Text(identity.subject()));
+        page.cell(columns[0], Text(name));
         page.cell(columns[1], Text(route));
-        page.cell(columns[2], side);
-        page.cell(columns[3], ExpiryCell(identity.not_after_s(), now_s));
+        page.cell(columns[2], use_words(it));
+        page.cell(columns[3], ExpiryCell(*until_s, now_s));
         page.push(format_args!("</tr>\n"));
     }
     page.end_table();
+}
+
+fn use_words(it: Expiring<'_>) -> &'static str {
+    match (it.kind, it.side) {
+        (ExpiringKind::Certificate, "client") => "shown to clients",
+        (ExpiringKind::Certificate, _) => "shown to the server",
+        (ExpiringKind::Authority, "client") => "authority of clients",
+        (ExpiringKind::Authority, _) => "authority of the server",
+        (ExpiringKind::RevocationList, "client") => "revoked clients",
+        (ExpiringKind::RevocationList, _) => "revoked servers",
+    }
 }
 
 fn write_sessions(page: &mut Page, look: &Look) {

@@ -288,13 +288,21 @@ impl Login {
         if self.passage.is_translating() {
             return Some(PASSWORD_UNSEEN);
         }
-        let accounts = self.accounts.as_ref()?;
+        // No other server believes what attributes say of a proxy.
+        let checks_claims = self.kind == ServerKind::OceanBase && !self.policy.is_proxy_trusted;
+        if self.accounts.is_none() && !checks_claims {
+            return None;
+        }
         let is_allowed = || {
             let len = (header.payload_len as usize).checked_sub(1)?;
             let mut payload = Zeroizing::new(vec![Command::CHANGE_USER.0]);
             payload.extend_from_slice(rest.get(..len)?);
             let command = ChangeUser::parse(&payload, self.capabilities).ok()?;
-            accounts.judge(&Claimant::of(&command)).ok()
+            if checks_claims {
+                check_attributes(command.attributes).ok()?;
+            }
+            let judge = |accounts: &Accounts| accounts.judge(&Claimant::of(&command)).ok();
+            self.accounts.as_ref().map_or(Some(()), judge)
         };
         match is_allowed() {
             Some(()) => None,
@@ -681,7 +689,7 @@ const PASSWORD_UNSEEN: &str = "COM_CHANGE_USER in a compressed frame or behind a
     where a password may have to change its form: use TLS on both legs, or on neither";
 
 const ACCOUNT_UNSEEN: &str = "COM_CHANGE_USER in a compressed frame or behind another command, to \
-    an account that its rules deny or that cannot be read there";
+    an account that its rules deny, by somebody who claims to be a proxy, or not to be read there";
 
 /// Too many handshakes in a row have failed (max_connect_errors).
 const ER_HOST_IS_BLOCKED: u16 = 1129;

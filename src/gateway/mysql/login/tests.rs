@@ -510,6 +510,41 @@ fn claims_of_being_a_proxy_are_refused() {
     }
 }
 
+/// Behind another command, where it passes without its login being seen.
+#[test]
+fn claims_of_being_a_proxy_do_not_pass_in_a_change_of_user_either() {
+    let claim = b"\x0b__client_ip\x011";
+    for (version, trusted, attributes, passes) in [
+        (&b"5.7.25-OceanBase_CE-v4.3.5"[..], false, &claim[..], false),
+        (b"5.7.25-OceanBase_CE-v4.3.5", false, b"", true),
+        (b"5.7.25-OceanBase_CE-v4.3.5", true, claim, true),
+        (b"8.0.36", false, claim, true),
+    ] {
+        let mut bench = Bench::new(LoginPolicy {
+            is_proxy_trusted: trusted,
+            ..LoginPolicy::plain()
+        });
+        let greeting = Greeting {
+            version,
+            ..greeting(false)
+        };
+        bench.server(|w| greeting.write(w)).unwrap();
+        bench.at_client();
+        bench.client(|w| response(NATIVE).write(w)).unwrap();
+        let mut follower = bench.login.follow();
+        let mut command =
+            b"\x11u\0\x14aaaaaaaaaaaaaaaaaaaa\0\x2d\0mysql_native_password\0".to_vec();
+        command.push(attributes.len() as u8);
+        command.extend(attributes);
+        let mut bytes = Vec::new();
+        for payload in [&[Command::PING.0][..], &command] {
+            write_packet(&mut bytes, &mut Sequence(0), |w| w.bytes(payload));
+        }
+        follower.passed(Side::Client, &bytes);
+        assert_eq!(follower.violation().is_none(), passes, "{version:?}");
+    }
+}
+
 #[test]
 fn a_server_that_waits_for_a_login_gets_one_of_nobody_when_the_client_has_left() {
     let mut bench = Bench::greeted(LoginPolicy::plain());
