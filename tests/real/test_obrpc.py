@@ -7,6 +7,7 @@ from itertools import product
 from harness import certs
 from harness.case import BACKENDS, BACKENDS_AND_RECORDS, Case, free_port
 from harness.gateway import BINARY
+from harness.netns import Namespace
 from harness.obrpc import INCUMBENT, PrintedGateway, RpcServer, call
 from harness.process import run, until
 
@@ -158,6 +159,43 @@ class WhoNegotiatesNothing(Case):
                 self.assertIn("SET_CONFIG", gateway.failed(peer, "protocol")["reason"])
                 self.assertEqual(server.lines("config"), [])
                 gateway.stop_and_judge()
+
+
+class Loopback(Case):
+    """OceanBase's rule for 127.0.0.1, from where nobody negotiates, is kept where that is said and nowhere else."""
+
+    KEEPS_IT = ("--incumbent",)
+
+    def test_where_it_is_kept(self):
+        server = RpcServer(self, *self.KEEPS_IT, methods="ssl_io")
+        client, towards = tls_clients(compat_loopback=True), tls_server(compat_loopback=True)
+        gateway = self.gateway(rpc_route(f"127.0.0.1:{server.port}", client, towards))
+        done = call(gateway.port, "ssl_io", "echo", "01", options=("--gid", GID, *self.KEEPS_IT))
+        self.assertEqual(done.stdout, "connected plain\necho 0 01\n")
+        self.assertEqual(server.lines("began"), [f"began ssl_io {GID} plain"])
+
+    def test_whoever_comes_from_elsewhere_is_not_exempt(self):
+        namespace = Namespace()
+        self.addCleanup(namespace.remove)
+        server = RpcServer(self)
+        route = rpc_route(f"127.0.0.1:{server.port}", tls_clients(compat_loopback=True))
+        port = free_port()
+        route["listen"] = [f"{namespace.outer_address}:{port}"]
+        gateway = self.gateway(route)
+        where = {"host": namespace.outer_address, "launcher": tuple(namespace.command())}
+        done = call(port, "ssl_io", "echo", "01", options=self.KEEPS_IT, **where)
+        self.assertEqual(done.stdout, "connected TLSv1.2\necho 0 01\n")
+        refused = call(port, "legacy", "echo", "01", **where)
+        self.assertEqual(refused.stdout, "connected plain\necho -4174 \n")
+        self.assertIn("in the clear", gateway.claimed(message="handshake failed")["reason"])
+
+    def test_where_it_is_not_kept(self):
+        server = RpcServer(self)
+        gateway = self.gateway(rpc_route(f"127.0.0.1:{server.port}"))
+        # A client that keeps it waits for no acknowledgement, and speaks in the clear.
+        done = call(gateway.port, "ssl_io", "echo", "01", options=self.KEEPS_IT)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertEqual(gateway.claimed(message="handshake failed")["class"], "not_tls")
 
 
 class Downgrades(Case):
