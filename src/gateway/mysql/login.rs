@@ -1,4 +1,6 @@
 mod abandon;
+mod claims;
+mod unseen;
 
 use std::mem;
 use std::sync::Arc;
@@ -6,6 +8,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
+use self::claims::check_attributes;
 use super::accounts::{Accounts, Claimant, NOBODY};
 use super::follower::Follower;
 use super::password::{InLogin, Onward, PasswordKeys, PasswordPassage, Transport};
@@ -14,9 +17,9 @@ use crate::engine::PeerAddress;
 use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::auth::{FULL_AUTH, Plugin};
 use crate::frame::mysql::{
-    Attributes, Capabilities, ChangeUser, Command, ErrPacket, FirstClientPacket, FirstServerPacket,
-    Framing, Greeting, HandshakeResponse, Header, LoginReply, Packet, PacketAssembler, Sequence,
-    ServerKind, SslRequest, StatusFlags, Violation, write_packet,
+    Capabilities, ChangeUser, Command, ErrPacket, FirstClientPacket, FirstServerPacket, Framing,
+    Greeting, HandshakeResponse, Header, LoginReply, Packet, PacketAssembler, Sequence, ServerKind,
+    SslRequest, StatusFlags, Violation, write_packet,
 };
 use crate::gateway::config::AccountRules;
 use crate::gateway::session::Side;
@@ -280,34 +283,6 @@ impl Login {
     /// True for the session's first login.
     pub(in crate::gateway) fn is_first(&self) -> bool {
         !self.is_another
-    }
-
-    /// Why a COM_CHANGE_USER may not pass as it is, of which `rest` is at hand behind its first
-    /// byte.
-    pub(super) fn objection(&self, header: Header, rest: &[u8]) -> Option<&'static str> {
-        if self.passage.is_translating() {
-            return Some(PASSWORD_UNSEEN);
-        }
-        // No other server believes what attributes say of a proxy.
-        let checks_claims = self.kind == ServerKind::OceanBase && !self.policy.is_proxy_trusted;
-        if self.accounts.is_none() && !checks_claims {
-            return None;
-        }
-        let is_allowed = || {
-            let len = (header.payload_len as usize).checked_sub(1)?;
-            let mut payload = Zeroizing::new(vec![Command::CHANGE_USER.0]);
-            payload.extend_from_slice(rest.get(..len)?);
-            let command = ChangeUser::parse(&payload, self.capabilities).ok()?;
-            if checks_claims {
-                check_attributes(command.attributes).ok()?;
-            }
-            let judge = |accounts: &Accounts| accounts.judge(&Claimant::of(&command)).ok();
-            self.accounts.as_ref().map_or(Some(()), judge)
-        };
-        match is_allowed() {
-            Some(()) => None,
-            None => Some(ACCOUNT_UNSEEN),
-        }
     }
 
     /// True where the accounts of a session's logins are judged.
@@ -647,18 +622,6 @@ fn secret(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(bytes.to_vec())
 }
 
-/// Claims of being a proxy are believed by OceanBase from anybody.
-fn check_attributes(attributes: Attributes<'_>) -> Result<(), Refusal> {
-    let is_claim = |key: &[u8], value: &[u8]| {
-        let names_proxy = key == b"__mysql_client_type" && value == b"__ob_proxy";
-        names_proxy || PROXY_ATTRIBUTES.contains(&key)
-    };
-    match attributes.iter().find(|(key, value)| is_claim(key, value)) {
-        Some((key, _)) => Err(Refusal::proxy_claim(key)),
-        None => Ok(()),
-    }
-}
-
 fn with_ssl(capabilities: Capabilities, on: bool) -> Capabilities {
     match on {
         true => capabilities.with(Capabilities::SSL),
@@ -685,12 +648,6 @@ fn is_denied(accounts: &mut Option<Accounts>, claimant: &Claimant<'_>, answer: &
     accounts.is_some_and(|accounts| accounts.is_denied(claimant, answer))
 }
 
-const PASSWORD_UNSEEN: &str = "COM_CHANGE_USER in a compressed frame or behind another command, \
-    where a password may have to change its form: use TLS on both legs, or on neither";
-
-const ACCOUNT_UNSEEN: &str = "COM_CHANGE_USER in a compressed frame or behind another command, to \
-    an account that its rules deny, by somebody who claims to be a proxy, or not to be read there";
-
 /// Too many handshakes in a row have failed (max_connect_errors).
 const ER_HOST_IS_BLOCKED: u16 = 1129;
 
@@ -703,16 +660,6 @@ const USER_LEN_MAX: usize = 258;
 
 /// Bytes of what is no greeting that the log shows.
 const OPENING_LEN_MAX: usize = 16;
-
-/// What OBProxy tells of the clients behind it.
-const PROXY_ATTRIBUTES: [&[u8]; 6] = [
-    b"__client_ip",
-    b"__client_addr_port",
-    b"__client_session_id",
-    b"__proxy_connection_id",
-    b"__proxy_scramble",
-    b"__proxy_version",
-];
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::frame::mysql::auth::KeySource;
-use crate::frame::mysql::{OkPacket, SslRequestSettings};
+use crate::frame::mysql::{Attributes, OkPacket, SslRequestSettings};
 use crate::wire::Writer;
 
 impl LoginPolicy {
