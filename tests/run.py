@@ -25,6 +25,9 @@ CARGO = os.environ.get("CARGO", "cargo")
 # A group that takes longer than this hangs. The machine of record needs a third of it.
 GROUP_TIMEOUT_S = 20 * 60
 
+# Most tests with real servers wait most of the time.
+REAL_PROCESSES = 2
+
 # The one reason to skip that REQUIRE_ALL=1 lets pass: MySQL comes from a suite of Debian that is rolling.
 EXCUSED = "MySQL could not be bootstrapped"
 
@@ -114,7 +117,7 @@ def real(tally: Tally) -> None:
         elif match := re.match(r"skip (.*)", line):
             tally.skips.append(f"real {match[1]}")
 
-    code = stream([python_of_the_tests(), "-u", "tests/real"], read)
+    code = stream([python_of_the_tests(), "-u", "tests/real", f"-j{REAL_PROCESSES}"], read)
     if code != 0 and not tally.failures:
         tally.failures.append(f"tests/real: exit code {code}")
 

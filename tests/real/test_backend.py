@@ -22,6 +22,7 @@ class Forbidden(Case):
     """io_uring forbidden: epoll takes over with one line, unless io_uring was demanded."""
 
     variants = ONCE
+    runs_alone = True
 
     def check_fallback(self, gateway: Gateway):
         warning = gateway.claimed(level="WARN")

@@ -22,6 +22,8 @@ SHARED_KIB = 25 * 1_024
 
 
 class Backpressure(Case):
+    runs_alone = True
+
     def test_slow_readers(self):
         """Twenty clients ask for much and read nothing: the server is stopped, memory stays small, nothing is lost."""
         length = 64 * MIB
@@ -240,6 +242,7 @@ class GivenBack(Case):
     """After any number of connections, good and bad, the gateway is as large as after the first hundred."""
 
     deadline_s = 120
+    runs_alone = True
     # Allocators keep pages: what counts is that a thousand more connections add next to nothing.
     RSS_TOLERANCE_KIB = 2_048
 

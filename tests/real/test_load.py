@@ -22,6 +22,7 @@ class Bulk(Case):
 
     needs = ("curl",)
     deadline_s = 180
+    runs_alone = True
 
     def setUp(self):
         super().setUp()
@@ -55,6 +56,7 @@ class Crowd(Case):
 
     needs = ("redis-server", "redis-cli")
     deadline_s = 180
+    runs_alone = True
     # What a second crowd may add to what the first left: 800 bytes for each connection of it.
     RSS_TOLERANCE_KIB = 4 * 1_024
 

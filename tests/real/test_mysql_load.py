@@ -85,6 +85,7 @@ def is_an_end(error: Exception) -> bool:
 class Sysbench(MysqlCase):
     needs = ("sysbench",)
     deadline_s = SECONDS + 90
+    runs_alone = True
 
     def check(self, database, seconds: int):
         """64 threads, and not one error."""
@@ -106,6 +107,7 @@ class Sysbench(MysqlCase):
 
 class Crowd(MysqlCase):
     deadline_s = 180
+    runs_alone = True
     # What a second crowd may add to what the first left: a KiB for each connection of it.
     RSS_TOLERANCE_KIB = 2 * 1_024
 
@@ -151,6 +153,7 @@ class Killed(MysqlCase):
     """Under load: clients see errors, none hangs, and nothing is left when they have gone."""
 
     deadline_s = 150
+    runs_alone = True
     # What a second outage may add to what the first left.
     RSS_TOLERANCE_KIB = 1_024
 
@@ -221,6 +224,7 @@ class Killed(MysqlCase):
 
 class Reload(MysqlCase):
     deadline_s = 90
+    runs_alone = True
 
     def test_off_preferred_required_under_load(self):
         """Sessions that exist live on; every new one follows the new mode."""

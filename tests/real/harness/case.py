@@ -1,5 +1,6 @@
 """The base of all tests: variants, a scratch folder, a deadline, and processes that are stopped by pid."""
 
+import multiprocessing
 import os
 import resource
 import shutil
@@ -39,6 +40,8 @@ class Case(unittest.TestCase):
     needs: tuple[str, ...] = ()
     # A test that takes longer hangs.
     deadline_s = 60
+    # Nothing else runs meanwhile: it judges memory or throughput, needs most of the machine, or changes its settings.
+    runs_alone = False
     longMessage = True
 
     def __init__(self, method: str, variant: Variant):
@@ -107,7 +110,8 @@ def tcp_route(server: str, /, listen: str | list[str] | None = None, **changes) 
     return route | changes
 
 
-_handed_out: set[int] = set()
+# Of each port whether it was handed out, by any of the processes that run tests: they are forked from one.
+_handed_out = multiprocessing.Array("b", 1 << 16)
 
 
 def free_port(family: int = socket.AF_INET) -> int:
@@ -117,9 +121,10 @@ def free_port(family: int = socket.AF_INET) -> int:
         with socket.socket(family) as probe:
             probe.bind((host, 0))
             port = probe.getsockname()[1]
-        if port not in _handed_out:
-            _handed_out.add(port)
-            return port
+        with _handed_out.get_lock():
+            if not _handed_out[port]:
+                _handed_out[port] = True
+                return port
 
 
 def raise_descriptor_limit() -> None:

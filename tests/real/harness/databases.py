@@ -1,4 +1,4 @@
-"""MariaDB, MySQL and seekdb: each is started once per run, at the first test that wants it, and stopped at the end.
+"""MariaDB, MySQL and seekdb: each is started once per process of a run, at its first test that wants it, and stopped at the end.
 
 A server that cannot be had here raises SkipTest with the reason.
 """

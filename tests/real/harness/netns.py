@@ -16,8 +16,10 @@ PREFIX = "sealwire"
 # What `ip netns exec` lays over /etc: a folder for each namespace.
 ETC = Path("/etc/netns")
 OUTER_NAME = "outside.test"
-# Of 198.18.0.0/15, which is set aside for tests of network devices (RFC 2544), in networks of four addresses.
-NETWORKS = 128 * 64
+# Of 198.18.0.0/15, which is set aside for tests of network devices (RFC 2544), each process has 256 addresses, in
+# networks of four.
+PROCESSES = 512
+NETWORKS = 64
 
 _made = 0
 
@@ -37,9 +39,9 @@ class Namespace:
         atexit.register(self.remove)
         outer, inner = f"sw{os.getpid()}o{number}", f"sw{os.getpid()}i{number}"
         self._ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", self.name)
-        network = (os.getpid() * 8 + number) % NETWORKS
-        base = f"198.18.{network // 64}"
-        first = network % 64 * 4
+        process, network = os.getpid() % PROCESSES, number % NETWORKS
+        base = f"198.{18 + process // 256}.{process % 256}"
+        first = network * 4
         # Of the machine, and of the namespace.
         self.outer_address, self.address = f"{base}.{first + 1}", f"{base}.{first + 2}"
         self._ip("addr", "add", f"{self.outer_address}/30", "dev", outer)
