@@ -1,4 +1,4 @@
-"""Certificates for the tests, made once per run."""
+"""Certificates for the tests, made once per process of a run."""
 
 import atexit
 import datetime

@@ -1,4 +1,4 @@
-"""MariaDB, MySQL and seekdb: each is started once per process of a run, at its first test that wants it, and stopped at the end.
+"""MariaDB, MySQL and seekdb: each process of a run starts them at its first test that wants them, and stops them.
 
 A server that cannot be had here raises SkipTest with the reason.
 """

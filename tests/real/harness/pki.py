@@ -1,4 +1,4 @@
-"""Certificates with the names that accounts may require, made by `openssl` once per run.
+"""Certificates with the names that accounts may require, made by `openssl` once per process of a run.
 
 They are RSA, so that a server has both kinds of TLS 1.2 suites to choose from, and so that every server and driver of
 the tests loads them.
