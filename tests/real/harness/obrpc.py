@@ -60,8 +60,9 @@ class RpcServer(Process):
         return int(self.lines("ready")[0].split()[1])
 
     def lines(self, word: str) -> list[str]:
-        """What it said that begins with a word."""
-        return [line for line in self.log.read_text().splitlines() if line.startswith(word)]
+        """What it said that begins with a word. A line may be written in parts: the last one may not be whole yet."""
+        whole, _, _ = self.log.read_text().rpartition("\n")
+        return [line for line in whole.splitlines() if line.startswith(word)]
 
 
 def call(port: int, method: str, *calls, options: tuple = (), host: str = "127.0.0.1", launcher: tuple = ()):
