@@ -157,3 +157,86 @@ fn look(client: &mut Client) -> Result<Seen> {
 
 /// Calls that are under way at once where there are many.
 pub(in super::super) const IN_FLIGHT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::demo::endpoint::Endpoint;
+    use crate::cli::demo::load::Leg as _;
+    use crate::cli::demo::obrpc::{negotiation_client, negotiation_server, serve};
+    use crate::conn::NegotiationClient;
+    use crate::tls::{ClientOptions, Identity, Pem, Roots, ServerOptions, Verify, Version};
+
+    fn ends() -> (Endpoint, NegotiationClient) {
+        let lone = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let (chain, key) = (lone.cert.pem(), lone.signing_key.serialize_pem());
+        let pem = |text| Pem {
+            name: "test.pem",
+            text,
+        };
+        let identity = Identity::from_pem(pem(chain.as_bytes()), pem(key.as_bytes())).unwrap();
+        let server = negotiation_server(&ServerOptions::new(identity)).unwrap();
+        let roots = Roots::from_pem(&[pem(chain.as_bytes())]).unwrap();
+        let client = ClientOptions {
+            min_version: Version::Tls13,
+            ..ClientOptions::new(Verify::Full(roots))
+        };
+        let endpoint = Endpoint::start(move |engine, ends| serve(engine, &server, ends));
+        (endpoint.unwrap(), negotiation_client(&client).unwrap())
+    }
+
+    fn proved(endpoint: &Endpoint, way: Way, negotiation: Option<&NegotiationClient>) -> Leg {
+        let mut leg = Leg::open(way, Client::connect(endpoint.address(), negotiation)).unwrap();
+        leg.prove().unwrap();
+        leg
+    }
+
+    #[test]
+    fn every_way_is_answered_the_same_and_measured() {
+        let (endpoint, negotiation) = ends();
+        for (way, negotiation) in [(Way::Plain, None), (Way::SslIo, Some(&negotiation))] {
+            let mut leg = proved(&endpoint, way, negotiation);
+            assert_eq!(leg.answers, ANSWERS);
+            leg.drive(Duration::from_millis(8)).unwrap();
+            assert!(leg.figures.latency_ns.len() > 0);
+            assert!(leg.in_flight.calls_per_s() > 0.0);
+            assert!(leg.in_flight.sends_per_call() < 0.1);
+            leg.verdict().unwrap();
+        }
+    }
+
+    /// The exit code of the demo hangs on it.
+    #[test]
+    fn what_is_shown_as_encrypted_and_was_not_is_an_error() {
+        let (endpoint, negotiation) = ends();
+        for way in [Way::SslIo, Way::Sidecar] {
+            let error = proved(&endpoint, way, None).verdict().unwrap_err();
+            let text = format!(
+                "OB-RPC, {} leg, plaintext: what is shown as encrypted was not",
+                way.name()
+            );
+            assert_eq!(error.to_string(), text);
+            let encrypted = proved(&endpoint, way, Some(&negotiation));
+            encrypted.verdict().unwrap();
+        }
+        let error = proved(&endpoint, Way::Plain, Some(&negotiation)).verdict();
+        assert!(error.unwrap_err().to_string().contains("proves nothing"));
+    }
+
+    #[test]
+    fn a_wire_that_can_be_read_is_not_encrypted_whatever_the_ends_say() {
+        let (endpoint, negotiation) = ends();
+        let mut leg = proved(&endpoint, Way::SslIo, Some(&negotiation));
+        leg.figures.readable.messages = 1;
+        assert!(leg.verdict().is_err());
+    }
+
+    const ANSWERS: [&str; 4] = [
+        "echo (0x1): the same 200 bytes",
+        "SET_CONFIG (0x106) of rpc_timeout=3s: NOT_SUPPORTED (-4007), the demo's server has no \
+         parameters",
+        "LS_FETCH_LOG2 (0x853) of log stream 1001: 10 groups with 30 entries in 3 calls, LSN 0 to \
+         2080; the last: \"transfer 29 commits\"",
+        "a stream (0x3): 5 parts, STREAM in each and STREAM_LAST in the last",
+    ];
+}
