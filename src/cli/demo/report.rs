@@ -2,7 +2,7 @@ use serde_json::{Map, Value, json};
 
 use super::gateway::GatewayProcess;
 use super::load::Figures;
-use super::obrpc::IN_FLIGHT;
+use super::obrpc::{IN_FLIGHT, Way};
 use super::table::{self, PERCENTILES, us};
 use super::wire::VALUE_LEN;
 use super::{mysql, obrpc};
@@ -133,24 +133,37 @@ impl Report {
         ];
         for leg in &self.obrpc {
             // What is answered does not depend on the way, and is said once then.
-            if leg.way == plain.way || leg.answers != plain.answers {
-                lines.push(format!("  {:<13} answered", leg.way.name()));
-                lines.extend(leg.answers.iter().map(|answer| format!("    {answer}")));
+            if leg.way == Way::Plain {
+                lines.push("  answered".into());
+            } else if leg.answers == plain.answers {
+                continue;
+            } else {
+                lines.push(format!("  answered to {}", leg.way.name()));
             }
+            lines.extend(leg.answers.iter().map(|answer| format!("    {answer}")));
         }
         lines.push(String::new());
         let figures = self.obrpc.each_ref().map(|leg| &leg.figures);
         lines.extend(table::lines(&figures));
         lines.push(String::new());
-        let in_flight = self.obrpc.each_ref().map(|leg| {
+        lines.push(self.in_flight_line());
+        lines
+    }
+
+    fn in_flight_line(&self) -> String {
+        let legs = self.obrpc.each_ref().map(|leg| {
             let (calls, sends) = (leg.in_flight.calls_per_s(), leg.in_flight.sends_per_call());
-            format!(
-                "{} {calls:.0} calls/s ({sends:.3} sends each)",
-                leg.way.name()
+            (
+                format!("{} {calls:.0}", leg.way.name()),
+                format!("{sends:.3}"),
             )
         });
-        lines.push(format!("{IN_FLIGHT} in flight: {}", in_flight.join(", ")));
-        lines
+        let (calls, sends): (Vec<_>, Vec<_>) = legs.into_iter().unzip();
+        format!(
+            "{IN_FLIGHT} in flight, calls/s: {}; sends per call: {}",
+            calls.join(", "),
+            sends.join(", ")
+        )
     }
 }
 

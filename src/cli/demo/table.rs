@@ -2,19 +2,19 @@ use hdrhistogram::Histogram;
 
 use super::load::Figures;
 
-/// The latencies of some legs: a line of percentiles for each and the ratio of the first two, then
-/// how they are distributed.
+/// The latencies of some legs: a line of percentiles for each, with the ratio of the second one to
+/// the first, then how they are distributed.
 pub(super) fn lines(legs: &[&Figures]) -> Vec<String> {
     let mut lines = vec![format!(
         "latency in µs {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} {:>7}",
         "p50", "p90", "p99", "p99.9", "max", "requests", "/s"
     )];
-    for leg in legs {
+    for (index, leg) in legs.iter().enumerate() {
         lines.push(format!("  {:<11} {}", leg.name, row(&leg.latency_ns)));
-    }
-    if let [plain, tls, ..] = legs {
-        let ratios = ratios(&plain.latency_ns, &tls.latency_ns);
-        lines.push(format!("  {:<11} {ratios}", "ratio"));
+        if index == 1 {
+            let ratios = ratios(&legs[0].latency_ns, &leg.latency_ns);
+            lines.push(format!("  {:<11} {ratios}", "ratio"));
+        }
     }
     lines.push(String::new());
     let names: String = legs.iter().map(|leg| format!("{:<26}", leg.name)).collect();

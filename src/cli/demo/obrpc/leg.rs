@@ -198,7 +198,7 @@ mod tests {
             let mut leg = proved(&endpoint, way, negotiation);
             assert_eq!(leg.answers, ANSWERS);
             leg.drive(Duration::from_millis(8)).unwrap();
-            assert!(leg.figures.latency_ns.len() > 0);
+            assert!(!leg.figures.latency_ns.is_empty());
             assert!(leg.in_flight.calls_per_s() > 0.0);
             assert!(leg.in_flight.sends_per_call() < 0.1);
             leg.verdict().unwrap();
@@ -235,8 +235,8 @@ mod tests {
         "echo (0x1): the same 200 bytes",
         "SET_CONFIG (0x106) of rpc_timeout=3s: NOT_SUPPORTED (-4007), the demo's server has no \
          parameters",
-        "LS_FETCH_LOG2 (0x853) of log stream 1001: 10 groups with 30 entries in 3 calls, LSN 0 to \
-         2080; the last: \"transfer 29 commits\"",
+        "LS_FETCH_LOG2 (0x853), log stream 1001: 10 groups, 30 entries in 3 calls, LSN 0 to 2080, \
+         last \"transfer 29 commits\"",
         "a stream (0x3): 5 parts, STREAM in each and STREAM_LAST in the last",
     ];
 }

@@ -127,8 +127,8 @@ impl Found {
             ..
         } = self;
         format!(
-            "{} of log stream {LS_ID}: {groups} groups with {entries} entries in {calls} calls, \
-             LSN 0 to {lsn}; the last: {last:?}",
+            "{}, log stream {LS_ID}: {groups} groups, {entries} entries in {calls} calls, LSN 0 to \
+             {lsn}, last {last:?}",
             Pcode::LS_FETCH_LOG2
         )
     }
