@@ -124,10 +124,17 @@ impl Report {
         let [plain, tls, sidecar] = &self.obrpc;
         let mut lines = vec![
             format!("client -> embedded OB-RPC server, echo of {VALUE_LEN} bytes"),
-            format!("  SSL_IO leg    {}; server certificate verified", tls.own.text),
-            "  sidecar leg   client -> sealwire gateway in plaintext, and on to the server by SSL_IO"
+            format!(
+                "  SSL_IO leg    {}; server certificate verified",
+                tls.own.text
+            ),
+            "  sidecar leg   client -> sealwire gateway in plaintext, and on to the server by \
+             SSL_IO"
                 .into(),
-            format!("                as the server sees it: {}", sidecar.seen.text),
+            format!(
+                "                as the server sees it: {}",
+                sidecar.seen.text
+            ),
             on_the_wire(&plain.figures),
             on_the_wire(&tls.figures),
         ];
