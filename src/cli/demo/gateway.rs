@@ -14,20 +14,24 @@ pub(super) struct GatewayProcess {
     child: Child,
     plain: SocketAddr,
     tls: SocketAddr,
+    sidecar: SocketAddr,
     backend: String,
     fallback: Option<String>,
     aes: String,
 }
 
 impl GatewayProcess {
-    /// Starts a gateway before `upstream` with the certificates in `dir`, and waits until it
-    /// listens. Where there is a `public_key` (PEM), passwords are encrypted to it.
-    pub(super) fn start(dir: &Path, upstream: &str, public_key: Option<&[u8]>) -> Result<Self> {
+    /// Starts a gateway before `mysql` and `obrpc` with the certificates in `dir`, and waits until
+    /// it listens. Where there is a `public_key` (PEM), passwords are encrypted to it.
+    pub(super) fn start(
+        dir: &Path,
+        mysql: &str,
+        public_key: Option<&[u8]>,
+        obrpc: SocketAddr,
+    ) -> Result<Self> {
         let config = dir.join("demo.toml");
-        write(
-            &config,
-            configuration(upstream, public_key.is_some()).as_bytes(),
-        )?;
+        let text = configuration(mysql, public_key.is_some(), obrpc);
+        write(&config, text.as_bytes())?;
         if let Some(pem) = public_key {
             write(&dir.join(PUBLIC_KEY), pem)?;
         }
@@ -52,6 +56,7 @@ impl GatewayProcess {
                 child,
                 plain: ready.plain,
                 tls: ready.tls,
+                sidecar: ready.sidecar,
                 backend: ready.backend,
                 fallback: ready.fallback,
                 aes: ready.aes,
@@ -69,6 +74,11 @@ impl GatewayProcess {
 
     pub(super) fn tls(&self) -> SocketAddr {
         self.tls
+    }
+
+    /// Where applications are taken in the clear, and go on to the OB-RPC server by SSL_IO.
+    pub(super) fn sidecar(&self) -> SocketAddr {
+        self.sidecar
     }
 
     pub(super) fn backend(&self) -> &str {
@@ -95,6 +105,7 @@ impl Drop for GatewayProcess {
 struct Ready {
     plain: SocketAddr,
     tls: SocketAddr,
+    sidecar: SocketAddr,
     backend: String,
     fallback: Option<String>,
     aes: String,
@@ -102,7 +113,7 @@ struct Ready {
 
 impl Ready {
     fn read(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Result<Self> {
-        let (mut plain, mut tls, mut fallback) = (None, None, None);
+        let (mut plain, mut tls, mut sidecar, mut fallback) = (None, None, None, None);
         let mut said = Vec::new();
         for line in lines {
             let line = line.map_err(|error| Error::io("read the gateway's log", &error))?;
@@ -115,14 +126,16 @@ impl Ready {
             match (text("message").as_str(), text("route").as_str()) {
                 ("listening", "plain") => plain = address(),
                 ("listening", "tls") => tls = address(),
+                ("listening", "sidecar") => sidecar = address(),
                 ("ready", _) => {
-                    let (Some(plain), Some(tls)) = (plain, tls) else {
+                    let (Some(plain), Some(tls), Some(sidecar)) = (plain, tls, sidecar) else {
                         break;
                     };
                     let (backend, aes) = (text("backend"), text("aes"));
                     return Ok(Self {
                         plain,
                         tls,
+                        sidecar,
                         backend,
                         fallback,
                         aes,
@@ -161,9 +174,9 @@ fn pass_on(line: &str) {
     }
 }
 
-/// Two loopback addresses, as each may be listened on once, whatever the port. The certificate is
-/// for the first.
-fn configuration(upstream: &str, has_public_key: bool) -> String {
+/// A loopback address for each, as one may be listened on once, whatever the port. The certificate
+/// is for the first.
+fn configuration(mysql: &str, has_public_key: bool, obrpc: SocketAddr) -> String {
     let key = match has_public_key {
         true => format!("server_public_key = {PUBLIC_KEY:?}"),
         false => String::new(),
@@ -184,7 +197,7 @@ key = "server-key.pem"
 min_version = "1.3"
 
 [route.server]
-address = {upstream:?}
+address = {mysql:?}
 tls = "off"
 {key}
 
@@ -193,7 +206,20 @@ name = "plain"
 protocol = "mysql"
 listen = ["127.0.0.2:0"]
 client = {{ tls = "off" }}
-server = {{ address = {upstream:?}, tls = "off" }}
+server = {{ address = {mysql:?}, tls = "off" }}
+
+[[route]]
+name = "sidecar"
+protocol = "obrpc"
+listen = ["127.0.0.3:0"]
+client = {{ method = "none" }}
+
+[route.server]
+address = "{obrpc}"
+method = "ssl_io"
+require_binding = true
+min_version = "1.3"
+ca = "ca.pem"
 "#
     )
 }

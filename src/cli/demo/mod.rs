@@ -4,7 +4,10 @@ mod endpoint;
 mod gateway;
 mod load;
 mod mysql;
+mod obrpc;
 mod report;
+mod table;
+mod wire;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,12 +26,15 @@ use self::endpoint::Endpoint;
 use self::gateway::GatewayProcess;
 use self::load::Leg;
 use self::mysql::{Account, Accounts, NATIVE_USER, SHA2_USER};
+use self::obrpc::Way;
 use self::report::Report;
 use super::cert;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tls::{ClientConfig, ClientOptions, Pem, Roots, Verify, Version};
+use crate::tls::{
+    ClientConfig, ClientOptions, Identity, Pem, Roots, ServerOptions, Verify, Version,
+};
 
-/// Show it working: plaintext against TLS through a gateway, with latency histograms
+/// Show it working: MySQL and OB-RPC, plaintext against TLS, with latency histograms
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Demo {
@@ -76,23 +82,24 @@ impl Demo {
         let dir = DemoDir::make()?;
         cert::write_all(&dir.path, &[], true)?;
         let server = self.server()?;
+        let rpc_server = rpc_endpoint(&dir.path)?;
         let key = server.account.server_public_key.as_deref();
-        let gateway = GatewayProcess::start(&dir.path, &server.address, key)?;
-        let client = client_config(&dir.path)?;
-        let mut legs = [
-            Leg::open("plaintext", gateway.plain(), &server.account, None)?,
-            Leg::open("TLS", gateway.tls(), &server.account, Some(&client))?,
-        ];
-        legs.iter_mut().try_for_each(Leg::prove)?;
+        let (mysql, obrpc) = (&server.address, rpc_server.address());
+        let gateway = GatewayProcess::start(&dir.path, mysql, key, obrpc)?;
+        let client = client_options(&dir.path)?;
+        let mut mysql = open_mysql(&gateway, &server.account, &client)?;
+        let mut obrpc = open_obrpc(&gateway, &rpc_server, &client)?;
+        let mut legs = all(&mut mysql, &mut obrpc);
+        legs.iter_mut().try_for_each(|leg| leg.prove())?;
         if !self.json {
             eprintln!("measuring for {} s …", self.seconds);
         }
         let total = Duration::from_secs(self.seconds.into());
         load::alternate(&mut legs, total, &is_interrupted)?;
-        let report = Report::new(&gateway, server.name.clone(), legs);
+        let report = Report::new(&gateway, server.name.clone(), mysql, obrpc);
         self.print(&report)?;
         if self.keep {
-            keep(&gateway, &dir.path, &server)?;
+            keep(&gateway, &dir.path, &server, rpc_server.address())?;
         }
         if is_interrupted.load(Ordering::Acquire) && !self.keep {
             return Err(Error::new(
@@ -140,7 +147,7 @@ impl Demo {
     }
 }
 
-/// Where both legs end, and as whom.
+/// Where both legs of MySQL end, and as whom.
 struct Server {
     name: String,
     address: String,
@@ -157,7 +164,7 @@ impl Server {
         let password = format!("{:016x}", u64::from_le_bytes(random)).into_bytes();
         let accounts = Accounts::new(&password)?;
         let server_public_key = Some(accounts.public_pem().into());
-        let endpoint = Endpoint::start(accounts)?;
+        let endpoint = Endpoint::start(move |engine, ends| mysql::serve(engine, &accounts, ends))?;
         Ok(Self {
             name: "embedded MySQL server".into(),
             address: endpoint.address().to_string(),
@@ -171,8 +178,60 @@ impl Server {
     }
 }
 
+fn rpc_endpoint(dir: &Path) -> Result<Endpoint> {
+    let [chain, key] = ["server-cert.pem", "server-key.pem"].map(|name| read(&dir.join(name)));
+    let pem = |name, text| Pem { name, text };
+    let identity = Identity::from_pem(
+        pem("server-cert.pem", &chain?),
+        pem("server-key.pem", &key?),
+    )?;
+    let negotiation = obrpc::negotiation_server(&ServerOptions::new(identity))?;
+    Endpoint::start(move |engine, ends| obrpc::serve(engine, &negotiation, ends))
+}
+
+fn open_mysql(
+    gateway: &GatewayProcess,
+    account: &Account,
+    client: &ClientOptions,
+) -> Result<[mysql::Leg; 2]> {
+    let tls = ClientConfig::new(client)?;
+    Ok([
+        mysql::Leg::open("plaintext", gateway.plain(), account, None)?,
+        mysql::Leg::open("TLS", gateway.tls(), account, Some(&tls))?,
+    ])
+}
+
+fn open_obrpc(
+    gateway: &GatewayProcess,
+    server: &Endpoint,
+    client: &ClientOptions,
+) -> Result<[obrpc::Leg; 3]> {
+    let negotiation = obrpc::negotiation_client(client)?;
+    let open = |way, address, negotiation| {
+        obrpc::Leg::open(way, obrpc::Client::connect(address, negotiation))
+    };
+    Ok([
+        open(Way::Plain, server.address(), None)?,
+        open(Way::SslIo, server.address(), Some(&negotiation))?,
+        open(Way::Sidecar, gateway.sidecar(), None)?,
+    ])
+}
+
+/// In the order in which they are driven.
+fn all<'a>(mysql: &'a mut [mysql::Leg], obrpc: &'a mut [obrpc::Leg]) -> Vec<&'a mut dyn Leg> {
+    let mysql = mysql.iter_mut().map(|leg| leg as &mut dyn Leg);
+    mysql
+        .chain(obrpc.iter_mut().map(|leg| leg as &mut dyn Leg))
+        .collect()
+}
+
 /// Leaves everything running until a signal comes.
-fn keep(gateway: &GatewayProcess, dir: &Path, server: &Server) -> Result<()> {
+fn keep(
+    gateway: &GatewayProcess,
+    dir: &Path,
+    server: &Server,
+    rpc_server: SocketAddr,
+) -> Result<()> {
     let mut signals =
         Signals::new([SIGINT, SIGTERM]).map_err(|error| Error::io("wait for a signal", &error))?;
     let (ca, port) = (dir.join("ca.pem"), gateway.tls().port());
@@ -195,6 +254,13 @@ fn keep(gateway: &GatewayProcess, dir: &Path, server: &Server) -> Result<()> {
              answers SELECTs of literals and of @@version, and SHOW STATUS LIKE 'Ssl%'."
         );
     }
+    eprintln!(
+        "The OB-RPC server takes none and ssl_io, and the gateway takes OB-RPC in the clear at {} \
+         and goes on to it by ssl_io. Try:\n  \
+         sealwire probe --obrpc {rpc_server} --ca {}",
+        gateway.sidecar(),
+        ca.display()
+    );
     signals.forever().next();
     Ok(())
 }
@@ -203,14 +269,14 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::io(path.display(), &error))
 }
 
-fn client_config(dir: &Path) -> Result<Arc<ClientConfig>> {
+fn client_options(dir: &Path) -> Result<ClientOptions> {
     let ca = dir.join("ca.pem");
     let text = read(&ca)?;
     let roots = Roots::from_pem(&[Pem {
         name: "ca.pem",
         text: &text,
     }])?;
-    ClientConfig::new(&ClientOptions {
+    Ok(ClientOptions {
         min_version: Version::Tls13,
         ..ClientOptions::new(Verify::Full(roots))
     })
@@ -260,7 +326,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLE: &str = "\
 Makes throwaway certificates, starts a small MySQL server and a gateway with a plaintext route and a
-TLS route before it, logs in over both and drives them in turn. Exit code 0 only if what it shows as
+TLS route before it, logs in over both and drives them in turn; with them a small OB-RPC server, in
+plaintext, by SSL_IO, and through the gateway as a sidecar. Exit code 0 only if what it shows as
 encrypted was.
 
 Examples:

@@ -12,9 +12,16 @@ mod fuzz;
     unreachable_pub,
     reason = "a fuzzer's crate calls the same functions from outside"
 )]
+#[path = "../../fuzz/obrpc.rs"]
+mod fuzz_obrpc;
+#[expect(
+    unreachable_pub,
+    reason = "a fuzzer's crate calls the same functions from outside"
+)]
 #[path = "../../fuzz/proxy.rs"]
 mod fuzz_proxy;
 mod hostile;
 mod login;
+mod obrpc;
 mod proxy;
 mod sessions;

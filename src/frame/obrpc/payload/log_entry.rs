@@ -1,4 +1,4 @@
-use crate::wire::Reader;
+use crate::wire::{Reader, Writer};
 
 use super::Violation;
 
@@ -89,16 +89,59 @@ impl<'a> LogGroup<'a> {
 
     /// True where it only fills a block up: there are no entries in it.
     pub fn is_padding(&self) -> bool {
-        let bit = if self.version == 1 { 1 } else { 62 };
-        self.flags >> bit & 1 == 1
+        self.has_flag(1, 62)
+    }
+
+    /// True where it is marked as a raw write.
+    pub fn is_raw_write(&self) -> bool {
+        self.has_flag(2, 61)
     }
 
     /// Its entries.
     pub fn entries(&self) -> LogEntries<'a> {
-        let entries = if self.is_padding() { &[] } else { self.data };
-        LogEntries {
-            rest: Reader::new(entries),
+        LogEntries::new(if self.is_padding() { &[] } else { self.data })
+    }
+
+    /// Appends it. Its position is not written: it is where the groups before it end.
+    pub fn write(&self, writer: &mut Writer<'_>) {
+        write_head(writer, GROUP_MAGIC, self.version, self.data);
+        writer.u64_be(self.proposal_id.cast_unsigned());
+        writer.u64_be(self.committed_end_lsn);
+        writer.u64_be(self.max_scn_ns);
+        writer.u64_be(self.accumulated_checksum.cast_unsigned());
+        writer.u64_be(self.log_id.cast_unsigned());
+        writer.u64_be(self.flags.cast_unsigned());
+        writer.bytes(self.data);
+    }
+
+    /// Each version has the flag at a place of its own.
+    fn has_flag(&self, bit_in_version_1: u32, bit_in_version_2: u32) -> bool {
+        let bit = match self.version {
+            1 => bit_in_version_1,
+            _ => bit_in_version_2,
+        };
+        self.flags >> bit & 1 == 1
+    }
+}
+
+impl<'a> LogEntries<'a> {
+    /// The entries in `bytes`: the data of a group, or the log of a response to
+    /// [`Pcode::LS_FETCH_MISSING_LOG`](crate::frame::obrpc::Pcode::LS_FETCH_MISSING_LOG).
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: Reader::new(bytes),
         }
+    }
+}
+
+impl LogEntry<'_> {
+    /// Appends it.
+    pub fn write(&self, writer: &mut Writer<'_>) {
+        write_head(writer, ENTRY_MAGIC, self.version, self.data);
+        writer.u64_be(self.scn_ns);
+        writer.u64_be(self.data_checksum.cast_unsigned());
+        writer.u64_be(self.flags.cast_unsigned());
+        writer.bytes(self.data);
     }
 }
 
@@ -157,6 +200,13 @@ fn read_head(reader: &mut Reader<'_>, magic: [u8; 2]) -> Option<(u16, usize)> {
     Some((version, usize::try_from(data_len).ok()?))
 }
 
+/// No response has room for data whose length this field has not (`LOG_LEN_MAX`).
+fn write_head(writer: &mut Writer<'_>, magic: [u8; 2], version: u16, data: &[u8]) {
+    writer.bytes(&magic);
+    writer.u16_be(version);
+    writer.u32_be(data.len() as u32);
+}
+
 const GROUP_MAGIC: [u8; 2] = *b"GR";
 
 const ENTRY_MAGIC: [u8; 2] = *b"LH";
@@ -167,33 +217,78 @@ const GROUP_HEADER_LEN: u64 = 56;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Writer;
 
     fn entry(data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out);
-        writer.bytes(b"LH");
-        writer.u16_be(1);
-        writer.u32_be(data.len() as u32);
-        for value in [100, 200, 300] {
-            writer.u64_be(value);
-        }
-        writer.bytes(data);
+        let entry = LogEntry {
+            version: 1,
+            scn_ns: 100,
+            data_checksum: -2,
+            flags: 300,
+            data,
+        };
+        entry.write(&mut Writer::new(&mut out));
         out
     }
 
-    fn group(version: u16, flags: u64, data: &[u8]) -> Vec<u8> {
+    fn group(version: u16, flags: i64, data: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out);
-        writer.bytes(b"GR");
-        writer.u16_be(version);
-        writer.u32_be(data.len() as u32);
-        for value in [11, 22, 33, 44, 55, flags] {
-            writer.u64_be(value);
-        }
-        assert_eq!(writer.position(), 56);
-        writer.bytes(data);
+        let group = LogGroup {
+            lsn: 0,
+            version,
+            proposal_id: 11,
+            committed_end_lsn: 22,
+            max_scn_ns: 33,
+            accumulated_checksum: -44,
+            log_id: 55,
+            flags,
+            data,
+        };
+        group.write(&mut Writer::new(&mut out));
         out
+    }
+
+    #[test]
+    fn headers_are_laid_out_as_documented() {
+        let expected = [
+            &b"LH\0\x01\0\0\0\x03"[..],
+            &[0, 0, 0, 0, 0, 0, 0, 100],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe],
+            &[0, 0, 0, 0, 0, 0, 1, 0x2c],
+            b"one",
+        ];
+        assert_eq!(entry(b"one"), expected.concat());
+        let expected = [
+            &b"GR\0\x02\0\0\0\x01"[..],
+            &[0, 0, 0, 0, 0, 0, 0, 11],
+            &[0, 0, 0, 0, 0, 0, 0, 22],
+            &[0, 0, 0, 0, 0, 0, 0, 33],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xd4],
+            &[0, 0, 0, 0, 0, 0, 0, 55],
+            &[0x20, 0, 0, 0, 0, 0, 0, 0],
+            b"x",
+        ];
+        assert_eq!(group(2, 1 << 61, b"x"), expected.concat());
+    }
+
+    #[test]
+    fn flags_are_where_their_version_has_them() {
+        for (version, flags, is_padding, is_raw_write) in [
+            (1, 1, false, false),
+            (1, 1 << 1, true, false),
+            (1, 1 << 2, false, true),
+            (1, 3 << 61, false, false),
+            (2, 1 << 62, true, false),
+            (2, 1 << 61, false, true),
+            (2, 0xffff, false, false),
+        ] {
+            let log = group(version, flags, b"");
+            let group = LogGroups::new(0, &log).next().unwrap().unwrap();
+            assert_eq!(
+                (group.is_padding(), group.is_raw_write()),
+                (is_padding, is_raw_write)
+            );
+        }
     }
 
     #[test]
@@ -213,7 +308,7 @@ mod tests {
             .map(|entry| entry.unwrap().data)
             .collect();
         assert_eq!(data, [&b"one"[..], b"", b"two"]);
-        assert!(group(1, 2, b"x").len() == 57 && groups[1].is_padding());
+        assert!(groups[1].is_padding());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod admin;
 mod fetch_log;
 mod log_entry;
+mod missing_log;
 mod start_lsn;
 
 use core::net::{IpAddr, SocketAddr};
@@ -18,6 +19,7 @@ use super::violation::Violation;
 pub use admin::SetConfig;
 pub use fetch_log::{Feedback, FetchLogRequest, FetchLogResponse, FetchStatus};
 pub use log_entry::{LogEntries, LogEntry, LogGroup, LogGroups};
+pub use missing_log::MissingLogRequest;
 pub use start_lsn::{StartLsn, StartLsnItem, StartLsnRequest, StartLsnResponse};
 
 /// Who reads the log.
