@@ -59,6 +59,8 @@ pub mod buf;
 pub mod cli;
 #[forbid(unsafe_code)]
 pub mod conn;
+#[forbid(unsafe_code)]
+pub mod endpoint;
 pub mod engine;
 #[forbid(unsafe_code)]
 pub mod error;
