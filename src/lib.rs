@@ -64,6 +64,7 @@ pub mod endpoint;
 pub mod engine;
 #[forbid(unsafe_code)]
 pub mod error;
+mod ffi;
 #[forbid(unsafe_code)]
 pub mod frame;
 #[cfg(feature = "cli")]

@@ -28,7 +28,11 @@ impl<T> Out<T> {
 }
 
 /// `len` bytes; NULL is fine for none.
-pub(super) fn bytes<'a>(name: &str, pointer: *const c_void, len: usize) -> Result<&'a [u8], Failure> {
+pub(super) fn bytes<'a>(
+    name: &str,
+    pointer: *const c_void,
+    len: usize,
+) -> Result<&'a [u8], Failure> {
     if len == 0 {
         return Ok(&[]);
     }
@@ -38,7 +42,11 @@ pub(super) fn bytes<'a>(name: &str, pointer: *const c_void, len: usize) -> Resul
 }
 
 /// `len` bytes to write to; NULL is fine for none.
-pub(super) fn bytes_mut<'a>(name: &str, pointer: *mut c_void, len: usize) -> Result<&'a mut [u8], Failure> {
+pub(super) fn bytes_mut<'a>(
+    name: &str,
+    pointer: *mut c_void,
+    len: usize,
+) -> Result<&'a mut [u8], Failure> {
     if len == 0 {
         return Ok(&mut []);
     }
@@ -53,13 +61,18 @@ pub(super) fn text<'a>(name: &str, pointer: *const c_char) -> Result<&'a str, Fa
 }
 
 /// Text that ends with NUL; NULL is none.
-pub(super) fn optional_text<'a>(name: &str, pointer: *const c_char) -> Result<Option<&'a str>, Failure> {
+pub(super) fn optional_text<'a>(
+    name: &str,
+    pointer: *const c_char,
+) -> Result<Option<&'a str>, Failure> {
     if pointer.is_null() {
         return Ok(None);
     }
     // SAFETY: not NULL, and the caller says that a NUL follows.
     let text = unsafe { CStr::from_ptr(pointer) };
-    let text = text.to_str().map_err(|_| Failure::argument(format!("{name} is not UTF-8")));
+    let text = text
+        .to_str()
+        .map_err(|_| Failure::argument(format!("{name} is not UTF-8")));
     text.map(Some)
 }
 
@@ -81,7 +94,9 @@ fn check(name: &str, pointer: *const c_void, len: usize) -> Result<(), Failure> 
         return Err(Failure::null(name));
     }
     if isize::try_from(len).is_err() {
-        return Err(Failure::argument(format!("{name} cannot be {len} bytes long")));
+        return Err(Failure::argument(format!(
+            "{name} cannot be {len} bytes long"
+        )));
     }
     Ok(())
 }

@@ -9,7 +9,8 @@ pub const SEALWIRE_VERSION_MINOR: u32 = 1;
 /// The patch version of the header.
 pub const SEALWIRE_VERSION_PATCH: u32 = 0;
 /// The version of the header as one number that grows: major * 65536 + minor * 256 + patch.
-pub const SEALWIRE_VERSION_NUMBER: u32 = 256;
+pub const SEALWIRE_VERSION_NUMBER: u32 =
+    SEALWIRE_VERSION_MAJOR << 16 | SEALWIRE_VERSION_MINOR << 8 | SEALWIRE_VERSION_PATCH;
 
 /// The version of the library that is linked, to be compared with ::SEALWIRE_VERSION_NUMBER of the
 /// header that was compiled against.
@@ -28,10 +29,11 @@ pub extern "C" fn sealwire_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-    Ok(version) => version,
-    Err(_) => panic!("the version of the package is text"),
-};
+const VERSION: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => panic!("the version of the package is text"),
+    };
 
 #[cfg(test)]
 mod tests {
@@ -39,8 +41,18 @@ mod tests {
 
     #[test]
     fn the_constants_are_the_version_of_the_package() {
-        let parts = [SEALWIRE_VERSION_MAJOR, SEALWIRE_VERSION_MINOR, SEALWIRE_VERSION_PATCH];
-        assert_eq!(parts.map(|part| part.to_string()).join("."), env!("CARGO_PKG_VERSION"));
-        assert_eq!(SEALWIRE_VERSION_NUMBER, parts[0] << 16 | parts[1] << 8 | parts[2]);
+        let parts = [
+            SEALWIRE_VERSION_MAJOR,
+            SEALWIRE_VERSION_MINOR,
+            SEALWIRE_VERSION_PATCH,
+        ];
+        assert_eq!(
+            parts.map(|part| part.to_string()).join("."),
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(
+            SEALWIRE_VERSION_NUMBER,
+            parts[0] << 16 | parts[1] << 8 | parts[2]
+        );
     }
 }
