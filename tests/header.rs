@@ -10,6 +10,7 @@ const SOURCES: &[&str] = &[
     "config/mod.rs",
     "config/builder.rs",
     "conn/mod.rs",
+    "conn/mysql.rs",
 ];
 
 /// Set in the environment, it writes the header rather than comparing it.

@@ -1,12 +1,16 @@
 //! `sealwire_conn`: one connection (`SSL`), whatever moves its bytes.
 
 mod fd;
+mod frames;
 mod link;
+mod mysql;
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
 
+use self::frames::Frames;
 use self::link::{Link, Role};
+use self::mysql::Upgrade;
 use super::config::{self, Ends, sealwire_config};
 use super::handle::{self, Fallible, Opaque, ask, guarded};
 use super::pointer::{self, Out};
@@ -33,6 +37,8 @@ pub struct sealwire_conn {
 /// What is behind a `sealwire_conn`.
 pub(super) struct Conn {
     link: Link,
+    frames: Frames,
+    upgrade: Upgrade,
     error: Option<Error>,
 }
 
@@ -167,6 +173,11 @@ pub extern "C" fn sealwire_conn_write(
     call(conn, |conn, pools| {
         let out = Out::new("written_out", written_out)?;
         let data = pointer::bytes("buf", buf, len)?;
+        let settled = conn.settle(pools)?;
+        if settled != SEALWIRE_OK {
+            out.set(0);
+            return Ok(settled);
+        }
         let (result, written) = conn.link.write(data, pools)?;
         out.set(written);
         Ok(result)
@@ -178,7 +189,10 @@ pub extern "C" fn sealwire_conn_write(
 /// ::SEALWIRE_WANT_WRITE where some of it could not be sent yet.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_flush(conn: *mut sealwire_conn) -> sealwire_result {
-    call(conn, |conn, pools| conn.link.flush(pools))
+    call(conn, |conn, pools| match conn.settle(pools)? {
+        SEALWIRE_OK => conn.link.flush(pools),
+        condition => Ok(condition),
+    })
 }
 
 /// Ends this side with close_notify, behind what was written. The peer may go on sending, and what
@@ -187,7 +201,10 @@ pub extern "C" fn sealwire_conn_flush(conn: *mut sealwire_conn) -> sealwire_resu
 /// ::SEALWIRE_WANT_WRITE where some of it could not be sent yet: sealwire_conn_flush() goes on.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_shutdown(conn: *mut sealwire_conn) -> sealwire_result {
-    call(conn, |conn, pools| conn.link.shutdown(pools))
+    call(conn, |conn, pools| match conn.settle(pools)? {
+        SEALWIRE_OK => conn.link.shutdown(pools),
+        condition => Ok(condition),
+    })
 }
 
 /// Plaintext that can be read without waiting for the peer, in bytes; more may lie behind it.
@@ -199,7 +216,7 @@ pub extern "C" fn sealwire_conn_pending(conn: *const sealwire_conn) -> usize {
 /// Bytes that were written and not sent, sealed or not.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_queued(conn: *const sealwire_conn) -> usize {
-    ask(conn, 0, |conn| conn.link.queued())
+    ask(conn, 0, |conn| conn.queued())
 }
 
 /// True where the connection waits for its descriptor to become readable.
@@ -211,7 +228,7 @@ pub extern "C" fn sealwire_conn_wants_read(conn: *const sealwire_conn) -> bool {
 /// True where the connection waits for its descriptor to become writable.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_wants_write(conn: *const sealwire_conn) -> bool {
-    ask(conn, false, |conn| conn.link.queued() > 0)
+    ask(conn, false, |conn| conn.queued() > 0)
 }
 
 /// How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
@@ -306,7 +323,26 @@ pub extern "C" fn sealwire_conn_error_text(
 impl Conn {
     fn into_handle(role: Role) -> *mut sealwire_conn {
         let link = Link::new(role);
-        handle::make(Self { link, error: None })
+        handle::make(Self {
+            link,
+            frames: Frames::default(),
+            upgrade: Upgrade::default(),
+            error: None,
+        })
+    }
+}
+
+impl Conn {
+    /// Sends what is left of packets, in front of everything else.
+    fn settle(&mut self, pools: &mut Pools) -> Outcome {
+        match self.frames.queued() {
+            0 => Ok(SEALWIRE_OK),
+            _ => self.frames.send(&mut self.link, pools),
+        }
+    }
+
+    fn queued(&self) -> usize {
+        self.frames.queued() + self.link.queued()
     }
 }
 
