@@ -59,9 +59,12 @@ pub mod buf;
 pub mod cli;
 #[forbid(unsafe_code)]
 pub mod conn;
+#[forbid(unsafe_code)]
+pub mod endpoint;
 pub mod engine;
 #[forbid(unsafe_code)]
 pub mod error;
+mod ffi;
 #[forbid(unsafe_code)]
 pub mod frame;
 #[cfg(feature = "cli")]

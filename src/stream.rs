@@ -3,8 +3,9 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use crate::buf::{Buf, Pools};
-use crate::conn::{ConnEvent, Connection, Data};
+use crate::buf::Pools;
+use crate::conn::Connection;
+use crate::endpoint::Endpoint;
 use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tls::{ClientConfig, ServerConfig, ServerName};
@@ -12,38 +13,20 @@ use crate::tls::{ClientConfig, ServerConfig, ServerName};
 /// Reads and writes plaintext over a blocking socket. Deadlines are the socket's: its read and
 /// write timeouts.
 pub struct Stream<S> {
-    conn: Connection,
+    end: Endpoint,
     socket: S,
     clock: Clock,
     pools: Pools,
-    input: Buf,
-    chunk: Chunk,
-}
-
-/// Plaintext that was opened and not read yet.
-enum Chunk {
-    None,
-    /// So many bytes at the front of the input, which are followed by so many that are done with.
-    Input {
-        len: usize,
-        done_len: usize,
-    },
-    /// What the connection holds, from this offset on.
-    Held {
-        offset: usize,
-    },
 }
 
 impl<S: Read + Write> Stream<S> {
     /// A stream over a connected socket. Nothing is sent or received yet.
     pub fn new(conn: Connection, socket: S, clock: Clock, pools: Pools) -> Self {
         Self {
-            conn,
+            end: Endpoint::new(conn),
             socket,
             clock,
             pools,
-            input: Buf::new(INPUT_LEN),
-            chunk: Chunk::None,
         }
     }
 
@@ -53,14 +36,10 @@ impl<S: Read + Write> Stream<S> {
     ///
     /// As the connection says; the alert that the peer is owed has been sent.
     pub fn handshake(&mut self) -> Result<()> {
-        while self.conn.is_handshaking() {
-            self.flush_conn()?;
-            if self.input.is_empty() {
-                self.receive()?;
-            }
-            self.open()?;
+        while self.end.connection().is_handshaking() {
+            self.exchange()?;
         }
-        self.flush_conn()
+        self.send_all()
     }
 
     /// Begins TLS as the client of a plain stream, to the server that is to be known as `name`.
@@ -75,10 +54,8 @@ impl<S: Read + Write> Stream<S> {
         name: &ServerName<'static>,
     ) -> Result<()> {
         let now = self.clock.now();
-        self.conn
-            .start_tls_client(config, name, now, &mut self.pools)?;
-        self.chunk = Chunk::None;
-        Ok(())
+        self.end
+            .start_tls_client(config, name, now, &mut self.pools)
     }
 
     /// Begins TLS as the server of a plain stream: the counterpart of [`Stream::start_tls_client`].
@@ -87,14 +64,12 @@ impl<S: Read + Write> Stream<S> {
     ///
     /// As [`Connection::start_tls_server`].
     pub fn start_tls_server(&mut self, config: &Arc<ServerConfig>) -> Result<()> {
-        self.conn.start_tls_server(config, self.clock.now())?;
-        self.chunk = Chunk::None;
-        Ok(())
+        self.end.start_tls_server(config, self.clock.now())
     }
 
     /// The connection, for its facts.
     pub fn connection(&self) -> &Connection {
-        &self.conn
+        self.end.connection()
     }
 
     /// The socket, for its options.
@@ -108,119 +83,120 @@ impl<S: Read + Write> Stream<S> {
     ///
     /// Where the socket cannot be written to.
     pub fn close(&mut self) -> Result<()> {
-        self.conn.close(&mut self.pools)?;
-        self.flush_conn()
+        self.end.close(&mut self.pools)?;
+        self.send_all()
     }
 
     fn read_some(&mut self, target: &mut [u8]) -> Result<usize> {
         loop {
-            if let Some(len) = self.take_chunk(target) {
+            let now = self.clock.now();
+            let len = self.end.read(now, target, &mut self.pools)?;
+            if len > 0 || self.end.is_ended() {
                 return Ok(len);
             }
-            if self.conn.is_peer_closed() {
-                return Ok(0);
-            }
-            self.flush_conn()?;
-            if self.input.is_empty() {
-                self.receive()?;
-            }
-            self.open()?;
+            self.exchange()?;
         }
     }
 
     fn write_some(&mut self, data: &[u8]) -> Result<usize> {
         self.handshake()?;
-        if self.conn.writable() == 0 {
-            self.flush_conn()?;
+        if self.end.connection().writable() == 0 {
+            self.send_all()?;
         }
-        self.conn.write(data, &mut self.pools)
+        self.end.write(data, &mut self.pools)
     }
 
-    fn take_chunk(&mut self, target: &mut [u8]) -> Option<usize> {
-        match &mut self.chunk {
-            Chunk::None => None,
-            Chunk::Input { len, done_len } => {
-                let taken = target.len().min(*len);
-                target[..taken].copy_from_slice(&self.input.filled()[..taken]);
-                self.input.advance(taken);
-                *len -= taken;
-                if *len == 0 {
-                    self.input.advance(*done_len);
-                    self.chunk = Chunk::None;
-                }
-                Some(taken)
-            }
-            Chunk::Held { offset } => {
-                let held = &self.conn.held()[*offset..];
-                let taken = target.len().min(held.len());
-                target[..taken].copy_from_slice(&held[..taken]);
-                *offset += taken;
-                if taken == held.len() {
-                    self.chunk = Chunk::None;
-                }
-                Some(taken)
+    /// Sends what waits, waits for the peer, and goes as far as what arrived goes.
+    fn exchange(&mut self) -> Result<()> {
+        self.send_all()?;
+        if self.end.pending() == 0 {
+            match receive(&mut self.end, &mut self.socket, &mut self.pools)? {
+                Moved::All => {}
+                Moved::WouldBlock => return Err(timeout("read")),
             }
         }
-    }
-
-    /// Opens what is in the input, up to the next plaintext. The alert of an error is sent.
-    fn open(&mut self) -> Result<()> {
         let now = self.clock.now();
-        let opened = match self
-            .conn
-            .handle_recv(now, self.input.filled_mut(), &mut self.pools)
-        {
-            Ok(opened) => opened,
-            Err(error) => {
-                // The error is what counts, not whether the peer still hears of it.
-                let _ = self.flush_conn();
-                return Err(error);
+        self.end.advance(now, &mut self.pools).inspect_err(|_| {
+            // The error is what counts, not whether the peer still hears of it.
+            let _ = send(&mut self.end, &mut self.socket, &mut self.pools);
+        })
+    }
+
+    fn send_all(&mut self) -> Result<()> {
+        match send(&mut self.end, &mut self.socket, &mut self.pools)? {
+            Moved::All => self
+                .socket
+                .flush()
+                .map_err(|error| Error::io("flush", &error)),
+            Moved::WouldBlock => Err(timeout("write")),
+        }
+    }
+}
+
+/// How far a socket let bytes be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// Everything that was to be moved.
+    All,
+    /// Not everything: the socket has to become ready first, or its own time has passed.
+    WouldBlock,
+}
+
+/// Sends what waits in `end`.
+///
+/// # Errors
+///
+/// Where the socket cannot be written to.
+pub fn send(end: &mut Endpoint, socket: &mut impl Write, pools: &mut Pools) -> Result<Moved> {
+    loop {
+        let output = end.output(pools);
+        if output.is_empty() {
+            return Ok(Moved::All);
+        }
+        match socket.write(output) {
+            Ok(0) => return Err(Error::io("write", &io::ErrorKind::WriteZero.into())),
+            Ok(len) => end.output_sent(len, pools),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Moved::WouldBlock);
             }
-        };
-        while let Some(ConnEvent::HandshakeDone | ConnEvent::PeerClosed) = self.conn.poll_event() {}
-        match opened.data {
-            Data::None => self.input.advance(opened.consumed),
-            Data::Input(range) => {
-                self.input.advance(range.start);
-                let done_len = opened.consumed - range.end;
-                self.chunk = Chunk::Input {
-                    len: range.len(),
-                    done_len,
+            Err(error) => return Err(Error::io("write", &error)),
+        }
+    }
+}
+
+/// Receives once, as much as there is and fits.
+///
+/// # Errors
+///
+/// Where the socket cannot be read from.
+pub fn receive(end: &mut Endpoint, socket: &mut impl Read, pools: &mut Pools) -> Result<Moved> {
+    loop {
+        match socket.read(end.recv_buf(pools)) {
+            Ok(0) => {
+                end.received_eof(pools);
+                return Ok(Moved::All);
+            }
+            Ok(len) => {
+                end.received(len, pools);
+                return Ok(Moved::All);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                end.received(0, pools);
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock => Ok(Moved::WouldBlock),
+                    _ => Err(Error::io("read", &error)),
                 };
             }
-            Data::Held => {
-                self.input.advance(opened.consumed);
-                self.chunk = Chunk::Held { offset: 0 };
-            }
         }
-        Ok(())
     }
+}
 
-    fn receive(&mut self) -> Result<()> {
-        self.input.clear();
-        let len = loop {
-            match self.socket.read(self.input.spare_mut()) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result.map_err(|error| Error::io("read", &error))?,
-            }
-        };
-        if len == 0 {
-            return self.conn.handle_eof(self.clock.now());
-        }
-        self.input.fill(len);
-        Ok(())
-    }
-
-    fn flush_conn(&mut self) -> Result<()> {
-        while let Some(buf) = self.conn.poll_transmit(&mut self.pools)? {
-            let result = self.socket.write_all(buf.filled());
-            self.pools.send.give(buf);
-            result.map_err(|error| Error::io("write", &error))?;
-        }
-        self.socket
-            .flush()
-            .map_err(|error| Error::io("flush", &error))
-    }
+/// What a blocking socket says by "would block": its read or write timeout has passed.
+fn timeout(doing: &str) -> Error {
+    let error = io::Error::from(io::ErrorKind::TimedOut);
+    Error::io(doing, &error)
 }
 
 impl<S: Read + Write> Read for Stream<S> {
@@ -238,7 +214,7 @@ impl<S: Read + Write> Write for Stream<S> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.flush_conn().map_err(into_io)
+        self.send_all().map_err(into_io)
     }
 }
 
@@ -253,9 +229,6 @@ fn into_io(error: Error) -> io::Error {
     };
     io::Error::new(kind, error)
 }
-
-/// Memory for what is received at once, in bytes: some records, so that few of them arrive in part.
-const INPUT_LEN: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -30,8 +30,12 @@ const BELOW_ENGINE: &[&str] = &[
 const BELOW_GATEWAY: &[&str] = &[
     "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "rpc", "engine",
 ];
+const BELOW_STREAM: &[&str] = &[
+    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "endpoint", "engine",
+];
 const BELOW_FFI: &[&str] = &[
-    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "rpc", "engine", "stream",
+    "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "endpoint", "rpc", "engine",
+    "stream",
 ];
 const BELOW_CLI: &[&str] = &[
     "error", "limits", "time", "wire", "buf", "frame", "tls", "conn", "rpc", "engine", "stream",
@@ -47,9 +51,10 @@ const ROOMS: &[Room] = &[
     Room::core("frame", BELOW_TLS),
     Room::core("tls", BELOW_TLS),
     Room::core("conn", BELOW_CONN),
+    Room::core("endpoint", BELOW_ENGINE),
     Room::core("rpc", BELOW_RPC),
     Room::shell("engine", BELOW_ENGINE),
-    Room::shell("stream", BELOW_GATEWAY),
+    Room::shell("stream", BELOW_STREAM),
     Room::shell("ffi", BELOW_FFI),
     Room::shell("gateway", BELOW_GATEWAY),
     Room::shell("cli", BELOW_CLI),

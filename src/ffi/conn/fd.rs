@@ -1,0 +1,84 @@
+//! A descriptor of the caller as a socket.
+
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use socket2::{SockRef, Type};
+
+use crate::ffi::result::Failure;
+
+/// A socket that stays the caller's.
+#[derive(Clone, Copy)]
+pub(super) struct Fd(RawFd);
+
+impl Fd {
+    pub(super) fn new(fd: RawFd) -> Result<Self, Failure> {
+        if fd < 0 {
+            return Err(Failure::argument(format!("fd is {fd}")));
+        }
+        let socket = Self(fd);
+        match socket.with(|socket| socket.r#type()) {
+            Ok(Type::STREAM) => Ok(socket),
+            Ok(_) => Err(Failure::argument(format!(
+                "descriptor {fd} is no stream socket"
+            ))),
+            Err(error) => Err(Failure::argument(format!(
+                "descriptor {fd} is no socket: {error}"
+            ))),
+        }
+    }
+
+    /// Waits until something can be read, for at most `timeout`; false where it cannot.
+    pub(super) fn wait_readable(self, timeout: Duration) -> io::Result<bool> {
+        let timeout_ms = i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
+        let mut polled = libc::pollfd {
+            fd: self.0,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        loop {
+            // SAFETY: one pollfd, which lives as long as the call.
+            let ready = unsafe { libc::poll(&raw mut polled, 1, timeout_ms) };
+            if ready >= 0 {
+                return Ok(ready > 0);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+
+    pub(super) fn is_blocking(self) -> io::Result<bool> {
+        self.with(|socket| socket.nonblocking())
+            .map(|nonblocking| !nonblocking)
+    }
+
+    fn with<R>(self, call: impl FnOnce(SockRef<'_>) -> io::Result<R>) -> io::Result<R> {
+        // SAFETY: not -1; that it is open and the caller's is the contract of sealwire_conn_set_fd.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.0) };
+        call(SockRef::from(&fd))
+    }
+}
+
+impl Read for Fd {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        self.with(|socket| {
+            // SAFETY: recv writes to it and nothing else, so that what was initialized stays so.
+            let target = unsafe { &mut *(std::ptr::from_mut(target) as *mut [MaybeUninit<u8>]) };
+            socket.recv(target)
+        })
+    }
+}
+
+impl Write for Fd {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.with(|socket| socket.send_with_flags(data, libc::MSG_NOSIGNAL))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

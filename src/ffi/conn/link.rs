@@ -1,0 +1,307 @@
+//! What moves the bytes of a connection, and how far it has come.
+
+use std::os::fd::RawFd;
+use std::sync::{Arc, OnceLock};
+
+use super::fd::Fd;
+use crate::buf::Pools;
+use crate::conn::Connection;
+use crate::endpoint::Endpoint;
+use crate::engine::Clock;
+use crate::error::Error;
+use crate::ffi::result::sealwire_result::{self, *};
+use crate::ffi::result::{Failure, Outcome};
+use crate::stream::{self, Moved};
+use crate::time::Now;
+use crate::tls::{ClientConfig, ServerConfig, ServerName};
+
+/// Which end it is.
+pub(super) enum Role {
+    Client {
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    },
+    Server {
+        config: Arc<ServerConfig>,
+    },
+}
+
+pub(super) struct Link {
+    role: Role,
+    is_plain_first: bool,
+    fd: Option<Fd>,
+    /// None before the first use.
+    end: Option<Endpoint>,
+}
+
+impl Link {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            is_plain_first: false,
+            fd: None,
+            end: None,
+        }
+    }
+
+    pub(super) fn set_fd(&mut self, fd: RawFd) -> Outcome {
+        self.check_unbegun()?;
+        if self.fd.is_some() {
+            return Err(Failure::state("the connection has a descriptor already"));
+        }
+        self.fd = Some(Fd::new(fd)?);
+        Ok(SEALWIRE_OK)
+    }
+
+    pub(super) fn set_plaintext(&mut self) -> Outcome {
+        self.check_unbegun()?;
+        self.is_plain_first = true;
+        Ok(SEALWIRE_OK)
+    }
+
+    pub(super) fn start_tls(&mut self, pools: &mut Pools) -> Outcome {
+        self.begin(pools)?;
+        let Some(end) = &mut self.end else {
+            return Err(unbegun());
+        };
+        match &self.role {
+            Role::Client { config, name } => end.start_tls_client(config, name, now(), pools)?,
+            Role::Server { config } => end.start_tls_server(config, now())?,
+        }
+        Ok(SEALWIRE_OK)
+    }
+
+    pub(super) fn handshake(&mut self, pools: &mut Pools) -> Outcome {
+        self.begin(pools)?;
+        while self.end()?.connection().is_handshaking() {
+            let sent = self.send(pools)?;
+            if sent != SEALWIRE_OK {
+                return Ok(sent);
+            }
+            if !self.receive(pools)? {
+                return Ok(SEALWIRE_WANT_READ);
+            }
+        }
+        self.send(pools)
+    }
+
+    pub(super) fn read(
+        &mut self,
+        target: &mut [u8],
+        pools: &mut Pools,
+    ) -> Result<(sealwire_result, usize), Failure> {
+        self.begin(pools)?;
+        loop {
+            let read = self.end()?.read(now(), target, pools);
+            let read = read.inspect_err(|_| self.send_alert(pools))?;
+            if read > 0 || target.is_empty() {
+                return Ok((SEALWIRE_OK, read));
+            }
+            if self.end()?.is_ended() {
+                return Ok((SEALWIRE_EOF, 0));
+            }
+            // What the handshake or a key update owes the peer, which may wait for it.
+            self.send(pools)?;
+            if !self.receive(pools)? {
+                return Ok((SEALWIRE_WANT_READ, 0));
+            }
+        }
+    }
+
+    pub(super) fn write(
+        &mut self,
+        data: &[u8],
+        pools: &mut Pools,
+    ) -> Result<(sealwire_result, usize), Failure> {
+        let ready = self.handshake(pools)?;
+        if self.end()?.connection().is_handshaking() {
+            return Ok((ready, 0));
+        }
+        let mut written = 0;
+        loop {
+            written += self.end()?.write(&data[written..], pools)?;
+            let sent = self.send(pools)?;
+            if written == data.len() || sent != SEALWIRE_OK || self.fd.is_none() {
+                break;
+            }
+        }
+        match written == 0 && !data.is_empty() {
+            true => Ok((SEALWIRE_WANT_WRITE, 0)),
+            false => Ok((SEALWIRE_OK, written)),
+        }
+    }
+
+    pub(super) fn flush(&mut self, pools: &mut Pools) -> Outcome {
+        self.begin(pools)?;
+        self.send(pools)
+    }
+
+    pub(super) fn shutdown(&mut self, pools: &mut Pools) -> Outcome {
+        self.begin(pools)?;
+        self.end()?.close(pools)?;
+        self.send(pools)
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8], pools: &mut Pools) -> Result<usize, Failure> {
+        self.check_memory()?;
+        self.begin(pools)?;
+        let end = self.end()?;
+        if bytes.is_empty() {
+            end.received_eof(pools);
+            return Ok(0);
+        }
+        let mut consumed = 0;
+        loop {
+            let len = end.feed(&bytes[consumed..], pools);
+            consumed += len;
+            // An error is told to whoever reads, behind the plaintext that came before it.
+            let failed = end.advance(now(), pools).is_err();
+            if failed || len == 0 || consumed == bytes.len() {
+                return Ok(consumed);
+            }
+        }
+    }
+
+    pub(super) fn output(&mut self, pools: &mut Pools) -> Result<&[u8], Failure> {
+        self.check_memory()?;
+        self.begin(pools)?;
+        Ok(self.end()?.output(pools))
+    }
+
+    pub(super) fn output_sent(&mut self, len: usize, pools: &mut Pools) -> Outcome {
+        self.check_memory()?;
+        let end = self.end()?;
+        if len > end.output(pools).len() {
+            return Err(Failure::argument(format!("{len} bytes were sent of fewer")));
+        }
+        end.output_sent(len, pools);
+        Ok(SEALWIRE_OK)
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.end.as_ref().map_or(0, Endpoint::pending)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.end.as_ref().map_or(0, Endpoint::queued)
+    }
+
+    pub(super) fn wants_read(&self) -> bool {
+        let end = self.end.as_ref();
+        end.is_none_or(|end| end.pending() == 0 && !end.is_ended() && end.failure().is_none())
+    }
+
+    pub(super) fn timeout_ms(&self) -> i32 {
+        let Some(end) = &self.end else {
+            return -1;
+        };
+        if end.pending() > 0 {
+            return 0;
+        }
+        let Some(deadline) = end.poll_timeout() else {
+            return -1;
+        };
+        // Rounded up: woken too early, a caller would spin until the deadline.
+        let left = deadline
+            .since(now().monotonic)
+            .as_nanos()
+            .div_ceil(1_000_000);
+        i32::try_from(left).unwrap_or(i32::MAX)
+    }
+
+    pub(super) fn release(&mut self, pools: &mut Pools) {
+        if let Some(end) = &mut self.end {
+            end.release(pools);
+        }
+    }
+
+    fn check_unbegun(&self) -> Result<(), Failure> {
+        match self.end {
+            Some(_) => Err(Failure::state("the connection has begun already")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_memory(&self) -> Result<(), Failure> {
+        match self.fd {
+            Some(_) => Err(Failure::state(
+                "the connection's descriptor moves its bytes",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<&mut Endpoint, Failure> {
+        self.end.as_mut().ok_or_else(unbegun)
+    }
+
+    /// Makes the connection, and judges its deadline ever after.
+    fn begin(&mut self, pools: &mut Pools) -> Result<(), Failure> {
+        let now = now();
+        if let Some(end) = &mut self.end {
+            return Ok(end.handle_timeout(now)?);
+        }
+        let conn = match (&self.role, self.is_plain_first) {
+            (_, true) => Connection::plain(),
+            (Role::Client { config, name }, _) => Connection::client(config, name, now, pools)?,
+            (Role::Server { config }, _) => Connection::server(config, now),
+        };
+        self.end = Some(Endpoint::new(conn));
+        Ok(())
+    }
+
+    /// Sends what waits, where a descriptor moves the bytes.
+    fn send(&mut self, pools: &mut Pools) -> Outcome {
+        let (Some(end), Some(mut fd)) = (&mut self.end, self.fd) else {
+            return Ok(SEALWIRE_OK);
+        };
+        match stream::send(end, &mut fd, pools)? {
+            Moved::All => Ok(SEALWIRE_OK),
+            Moved::WouldBlock => Ok(SEALWIRE_WANT_WRITE),
+        }
+    }
+
+    /// Receives once, where a descriptor moves the bytes, and goes as far as that goes; false where
+    /// nothing came.
+    fn receive(&mut self, pools: &mut Pools) -> Result<bool, Failure> {
+        let (Some(end), Some(mut fd)) = (&mut self.end, self.fd) else {
+            return Ok(false);
+        };
+        wait_for_deadline(end, fd)?;
+        if stream::receive(end, &mut fd, pools)? == Moved::WouldBlock {
+            return Ok(false);
+        }
+        end.advance(now(), pools)
+            .inspect_err(|_| self.send_alert(pools))?;
+        Ok(true)
+    }
+
+    /// The error is what counts, not whether the peer still hears of it.
+    fn send_alert(&mut self, pools: &mut Pools) {
+        let _ = self.send(pools);
+    }
+}
+
+/// Lets a handshake end at its deadline, although nothing may come on a descriptor that blocks.
+fn wait_for_deadline(end: &mut Endpoint, fd: Fd) -> Result<(), Failure> {
+    let Some(deadline) = end.poll_timeout() else {
+        return Ok(());
+    };
+    let failed = |error| Error::io("wait for the peer", &error);
+    if !fd.is_blocking().map_err(failed)? {
+        return Ok(());
+    }
+    fd.wait_readable(deadline.since(now().monotonic))
+        .map_err(failed)?;
+    Ok(end.handle_timeout(now())?)
+}
+
+fn unbegun() -> Failure {
+    Failure::state("the connection has not begun")
+}
+
+/// The time now, of the one clock by which the deadlines of a process are judged.
+fn now() -> Now {
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
+    CLOCK.get_or_init(Clock::start).now()
+}
