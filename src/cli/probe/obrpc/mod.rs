@@ -20,8 +20,8 @@ use crate::conn::{Connection, NegotiationClient, NegotiationOptions};
 use crate::engine::{Address, Clock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::obrpc::{
-    DEFAULT_GID, EasyChannel, EasyPreamble, Flags, KEEPALIVE_BYTE, KeepaliveAnswer, Method, Pcode,
-    ResultCode, RpcHeader,
+    DEFAULT_GID, EasyChannel, EasyPreamble, FirstBytes, Flags, KEEPALIVE_BYTE, KeepaliveAnswer,
+    Method, Pcode, RpcHeader,
 };
 use crate::gateway::config::ServerAddress;
 use crate::rpc::{Call, Client, ClientLimits};
@@ -120,8 +120,8 @@ impl Trial<'_> {
         stream.handshake()?;
         let answer = match self.way {
             Way::NetKeepalive => keep_alive(stream)?,
-            Way::TableApi => Answer::Called(self.call(stream, TABLE_API_OF_NOBODY)?),
-            _ => Answer::Called(self.call(stream, PCODE_OF_NOBODY)?),
+            Way::TableApi => self.call(stream, TABLE_API_OF_NOBODY)?,
+            _ => self.call(stream, PCODE_OF_NOBODY)?,
         };
         // Whatever becomes of the end, there was an answer.
         let _ = stream.close();
@@ -130,7 +130,7 @@ impl Trial<'_> {
 
     /// Makes a call that no server knows. In TLS 1.3 a server's answer is the first sign that it
     /// did not mind the client's certificate.
-    fn call(&self, stream: &mut Stream<Link>, pcode: Pcode) -> Result<ResultCode> {
+    fn call(&self, stream: &mut Stream<Link>, pcode: Pcode) -> Result<Answer> {
         let clock = Clock::start();
         let call = Call {
             header: RpcHeader {
@@ -155,8 +155,11 @@ impl Trial<'_> {
                 return Err(hung_up());
             }
             let mut input = &received[..len];
+            if self.way == Way::Local && FirstBytes::classify(input) == FirstBytes::Ussl {
+                return Ok(Answer::Acknowledged);
+            }
             if let Some(reply) = client.handle_recv(clock.now(), &mut input)? {
-                return Ok(reply.rcode);
+                return Ok(Answer::Called(reply.rcode));
             }
         }
     }

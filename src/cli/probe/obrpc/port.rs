@@ -47,6 +47,8 @@ pub(super) enum Answer {
     Called(ResultCode),
     /// To the net keepalive.
     Alive,
+    /// To the negotiation, where none is due if 127.0.0.1 is exempt.
+    Acknowledged,
 }
 
 /// What is wrong with a port.
@@ -231,6 +233,7 @@ impl Attempt {
         match &self.outcome {
             Ok(Answer::Called(code)) => Some(code.rcode != ResultCode::UNKNOWN_CONNECTION),
             Ok(Answer::Alive) => Some(true),
+            Ok(Answer::Acknowledged) => Some(false),
             Err(error) => match error.kind() {
                 ErrorKind::Truncated | ErrorKind::TlsAlert(_) => Some(false),
                 ErrorKind::Io if is_reset(error) => Some(false),
@@ -242,6 +245,7 @@ impl Attempt {
     /// How the server took or refused it, in one word.
     pub(super) fn how(&self) -> &'static str {
         match &self.outcome {
+            Ok(Answer::Acknowledged) => "acknowledged",
             Ok(_) if self.is_taken() == Some(true) => "answered",
             Ok(_) => "error_packet",
             Err(error) => match error.kind() {
@@ -394,7 +398,7 @@ mod tests {
             answered(Way::Plain, ResultCode::UNKNOWN_CONNECTION),
             closed(Way::TableApi),
             attempt(Way::NetKeepalive, Ok(Answer::Alive), 30),
-            closed(Way::Local),
+            attempt(Way::Local, Ok(Answer::Acknowledged), 28),
         ]
     }
 
@@ -503,6 +507,11 @@ mod tests {
                 answered(Way::Plain, ResultCode::UNKNOWN_CONNECTION),
                 Some(false),
                 "error_packet",
+            ),
+            (
+                attempt(Way::Local, Ok(Answer::Acknowledged), 28),
+                Some(false),
+                "acknowledged",
             ),
             (closed(IO), Some(false), "closed"),
             (attempt(IO, Err(reset), 0), Some(false), "reset"),

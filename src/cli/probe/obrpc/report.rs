@@ -82,6 +82,7 @@ impl Attempt {
         let end = match &self.outcome {
             Ok(Answer::Called(code)) => return code_words(code),
             Ok(Answer::Alive) => return "answered".into(),
+            Ok(Answer::Acknowledged) => return "the method was acknowledged, as to anybody".into(),
             Err(error) if error.kind() == ErrorKind::Timeout => "silent until the timeout".into(),
             Err(error) => safe(&error.to_string()),
         };
@@ -158,7 +159,10 @@ impl Way {
 
 /// The code by its name and, of those that are expected here, what it means.
 fn code_words(code: &ResultCode) -> String {
-    let name = code.name().unwrap_or("error");
+    let name = match code.rcode {
+        ResultCode::UNKNOWN_CONNECTION => "error packet, UNKNOWN_CONNECTION",
+        _ => code.name().unwrap_or("error"),
+    };
     let text = match code.message.is_empty() {
         true => String::new(),
         false => format!(", \"{}\"", safe(&String::from_utf8_lossy(&code.message))),
