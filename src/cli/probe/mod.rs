@@ -174,7 +174,8 @@ const GREETING_WAIT: Duration = Duration::from_secs(1);
 
 const EXAMPLE: &str = "\
 Nothing secret is sent. Exit code 0: all is well, and tls = \"verify-full\" would believe the
-server; 1: it would not, or the server cannot be talked to; 2: wrong usage.
+server; 1: it would not, or the server cannot be talked to, or a port of OB-RPC takes others than
+clients with a certificate over TLS; 2: wrong usage.
 
 Examples:
   sealwire probe db.example:3306 --ca ca.pem --user app

@@ -172,11 +172,7 @@ impl Port {
 
     /// A certificate was asked for, and whoever had none to show was refused.
     fn demands_certificate(&self) -> bool {
-        self.ssl_io().all(|attempt| {
-            attempt.seen.requests_certificate
-                && attempt.is_taken() == Some(false)
-                && attempt.way == Way::negotiated(Method::SslIo, false)
-        })
+        self.ssl_io().all(Attempt::lacks_certificate)
     }
 
     /// Something that should be refused was not, and was not taken either.
@@ -273,6 +269,18 @@ impl Attempt {
             self.way.method(),
             Some(Method::SslIo | Method::SslNoEncrypt)
         )
+    }
+
+    /// It was refused where a certificate was asked for and none was shown.
+    pub(super) fn lacks_certificate(&self) -> bool {
+        let shows_none = matches!(
+            self.way,
+            Way::Negotiated {
+                shows_certificate: false,
+                ..
+            }
+        );
+        shows_none && self.seen.requests_certificate && self.is_taken() == Some(false)
     }
 
     /// The server has said something that only an OB-RPC port says.

@@ -84,6 +84,7 @@ impl Attempt {
             Ok(Answer::Alive) => return "answered".into(),
             Ok(Answer::Acknowledged) => return "the method was acknowledged, as to anybody".into(),
             Err(error) if error.kind() == ErrorKind::Timeout => "silent until the timeout".into(),
+            Err(_) if self.lacks_certificate() => "a client certificate was demanded".into(),
             Err(error) => safe(&error.to_string()),
         };
         match (self.is_awaited(), self.is_acknowledged()) {
