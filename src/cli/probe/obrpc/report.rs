@@ -177,5 +177,5 @@ fn code_words(code: &ResultCode) -> String {
 }
 
 const SILENT_TO_LOOPBACK: &str = "\
-OceanBase's servers acknowledge no method to whoever comes from there (compat_loopback), but answer \
-in the clear; this port answers neither way";
+OceanBase's servers acknowledge no method to whoever comes from there (compat_loopback), but \
+answer in the clear; this port answers neither way";
