@@ -106,7 +106,7 @@ impl<S: Read + Write> PacketStream<S> {
 }
 
 /// The error of the stream, where it was one.
-fn lost(error: std::io::Error) -> Error {
+pub(super) fn lost(error: std::io::Error) -> Error {
     error
         .downcast::<Error>()
         .unwrap_or_else(|error| Error::io("talk to the server", &error))

@@ -16,6 +16,7 @@ pub(super) struct Link {
     /// As connected: a name has been resolved.
     address: Address,
     deadline: Instant,
+    received_len: u64,
 }
 
 enum Socket {
@@ -44,11 +45,17 @@ impl Link {
             socket,
             address,
             deadline,
+            received_len: 0,
         })
     }
 
     pub(super) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Bytes that came from the server.
+    pub(super) fn received_len(&self) -> u64 {
+        self.received_len
     }
 
     pub(super) fn deadline(&self) -> Instant {
@@ -82,7 +89,9 @@ impl Read for Link {
                 socket.read(target)
             }
         };
-        read.map_err(in_time)
+        let len = read.map_err(in_time)?;
+        self.received_len += len as u64;
+        Ok(len)
     }
 }
 

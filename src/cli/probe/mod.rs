@@ -2,6 +2,7 @@
 
 mod link;
 mod mysql;
+mod obrpc;
 mod report;
 mod tls;
 
@@ -31,6 +32,9 @@ pub(super) struct Probe {
     /// It is MySQL, MariaDB or OceanBase, whose TLS begins in the midst of a login
     #[arg(long, conflicts_with = "tls")]
     mysql: bool,
+    /// It is a port of OB-RPC: try all that it may accept
+    #[arg(long, conflicts_with_all = ["mysql", "tls", "user"])]
+    obrpc: bool,
     /// It begins with TLS [default: it is MySQL if it greets within a second]
     #[arg(long)]
     tls: bool,
@@ -67,6 +71,7 @@ struct Findings {
     /// As connected.
     address: Option<Address>,
     mysql: Option<mysql::Server>,
+    obrpc: Option<obrpc::Port>,
     tls: Option<Arc<Facts>>,
     seen: Seen,
     resumption: Option<Resumption>,
@@ -87,7 +92,6 @@ impl Probe {
         let examiner = Examiner::new(self)?;
         let mut findings = Findings::default();
         findings.failure = self.examine(&examiner, &mut findings).err();
-        findings.seen = examiner.witness.seen();
         if !findings.seen.chain.is_empty() {
             findings.verdict = Some(examiner.judge(&findings.seen.chain)?);
         }
@@ -106,12 +110,18 @@ impl Probe {
     fn examine(&self, examiner: &Examiner, findings: &mut Findings) -> Result<()> {
         let link = Link::connect(&self.server, self.timeout())?;
         findings.address = Some(link.address().clone());
-        match self.begin(link)? {
+        if self.obrpc {
+            obrpc::examine(link, self, examiner, findings);
+            return Ok(());
+        }
+        let examined = match self.begin(link)? {
             Beginning::Tls(stream) => tls::examine(stream, self, examiner, findings),
             Beginning::Mysql(packets, first) => {
                 mysql::examine(packets, &first, self, examiner, findings)
             }
-        }
+        };
+        findings.seen = examiner.witness.seen();
+        examined
     }
 
     /// MySQL's servers speak first and those of TLS never do, so a server is waited for that has
@@ -164,8 +174,10 @@ const GREETING_WAIT: Duration = Duration::from_secs(1);
 
 const EXAMPLE: &str = "\
 Nothing secret is sent. Exit code 0: all is well, and tls = \"verify-full\" would believe the
-server; 1: it would not, or the server cannot be talked to; 2: wrong usage.
+server; 1: it would not, or the server cannot be talked to, or a port of OB-RPC takes others than
+clients with a certificate over TLS; 2: wrong usage.
 
 Examples:
   sealwire probe db.example:3306 --ca ca.pem --user app
-  sealwire probe 10.0.0.7:6380 --server-name cache.example --json";
+  sealwire probe 10.0.0.7:6380 --server-name cache.example --json
+  sealwire probe --obrpc 10.0.0.7:2882 --ca ca.pem --cert client-cert.pem --key client-key.pem";

@@ -55,6 +55,9 @@ impl<'a> Report<'a> {
         if let Some(server) = &self.findings.mysql {
             write_server(&mut lines, server);
         }
+        if let Some(port) = &self.findings.obrpc {
+            port.write(&mut lines, self.is_believed());
+        }
         let chain = &self.findings.seen.chain;
         for (index, der) in chain.iter().enumerate() {
             lines.heading(&format!("certificate {} of {}", index + 1, chain.len()));
@@ -66,7 +69,7 @@ impl<'a> Report<'a> {
         lines.text
     }
 
-    /// For a machine. The keys are those of docs/trust.md.
+    /// For a machine. The keys are those of docs/trust.md and, of `obrpc`, docs/obrpc.md.
     pub(super) fn json(&self) -> String {
         let findings = &self.findings;
         let chain = findings.seen.chain.iter();
@@ -81,11 +84,12 @@ impl<'a> Report<'a> {
             "tls": findings.tls.as_ref().map(|facts| self.tls_json(facts)),
             "client_certificate": {
                 "requested": findings.seen.requests_certificate,
-                "presented": findings.seen.requests_certificate && self.examiner.has_identity,
+                "presented": findings.seen.requests_certificate && self.examiner.identity.is_some(),
             },
             "certificates": certificates,
             "verify": findings.verdict.as_ref().map(|verdict| self.verdict_json(verdict)),
             "mysql": findings.mysql.as_ref().map(server_json),
+            "obrpc": findings.obrpc.as_ref().map(|port| port.json(self.is_believed())),
             "error": findings.failure.as_ref().map(error_json),
         });
         ascii(&format!("{report:#}\n"))
@@ -97,6 +101,10 @@ impl<'a> Report<'a> {
             let error = Error::new(failure.kind(), safe(&self.failure_words(failure)));
             return Err(error.at(&self.probe.server));
         }
+        if let Some(port) = &self.findings.obrpc {
+            let verdict = port.verdict(self.is_believed());
+            return verdict.map_err(|fault| fault.at(&self.probe.server));
+        }
         match &self.findings.verdict {
             Some(verdict) => verdict.full.clone().map_err(|refusal| {
                 let text = "tls = \"verify-full\" would not believe the server";
@@ -106,10 +114,15 @@ impl<'a> Report<'a> {
         }
     }
 
+    fn is_believed(&self) -> bool {
+        let verdict = self.findings.verdict.as_ref();
+        verdict.is_some_and(|verdict| verdict.full.is_ok())
+    }
+
     /// What the server's alert cannot say.
     fn failure_words(&self, failure: &Error) -> String {
         let lacks_certificate =
-            self.findings.seen.requests_certificate && !self.examiner.has_identity;
+            self.findings.seen.requests_certificate && self.examiner.identity.is_none();
         match failure.kind() {
             ErrorKind::TlsAlert(HANDSHAKE_FAILURE | CERTIFICATE_REQUIRED) if lacks_certificate => {
                 "the server demands a client certificate; give one with --cert and --key".into()
@@ -134,10 +147,10 @@ impl<'a> Report<'a> {
     }
 
     fn protocol(&self) -> Option<&'static str> {
-        match (&self.findings.mysql, self.findings.seen.chain.is_empty()) {
-            (Some(_), _) => Some("mysql"),
-            (None, false) => Some("tls"),
-            (None, true) => None,
+        match &self.findings {
+            Findings { mysql: Some(_), .. } => Some("mysql"),
+            Findings { obrpc: Some(_), .. } => Some("obrpc"),
+            Findings { seen, .. } => (!seen.chain.is_empty()).then_some("tls"),
         }
     }
 
@@ -146,10 +159,11 @@ impl<'a> Report<'a> {
     }
 
     fn client_certificate(&self) -> Option<&'static str> {
-        let is_over = self.findings.failure.is_none();
+        let port = self.findings.obrpc.as_ref();
+        let is_over = self.findings.failure.is_none() && port.is_none_or(|port| port.is_through());
         let (is_asked, is_given) = (
             self.findings.seen.requests_certificate,
-            self.examiner.has_identity,
+            self.examiner.identity.is_some(),
         );
         Some(match (is_asked, is_given) {
             (true, true) if is_over => "asked for, and ours was taken",
@@ -321,7 +335,7 @@ impl Answer {
 
 /// Lines of a name and what is to be said of it.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     text: String,
 }
 
@@ -334,13 +348,13 @@ impl Lines {
         self.text.push('\n');
     }
 
-    fn fact(&mut self, name: &str, text: &str) {
+    pub(super) fn fact(&mut self, name: &str, text: &str) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "  {name:<NAME_LEN$}  {text}");
     }
 
     /// A fact of many words, which is broken where it grows too long.
-    fn words(&mut self, name: &str, text: &str) {
+    pub(super) fn words(&mut self, name: &str, text: &str) {
         let (mut name, mut line) = (name, String::new());
         for word in text.split(' ') {
             if line.chars().count() + 1 + word.chars().count() > WORDS_LEN_MAX {

@@ -17,11 +17,12 @@ use crate::tls::{
 
 /// What a server is met with, and what it is judged by.
 pub(super) struct Examiner {
-    /// Believes everybody, so that everything is seen; nothing secret is ever sent.
+    /// Believes everybody; nothing secret is ever sent.
     pub(super) config: Arc<ClientConfig>,
     pub(super) witness: Arc<Witness>,
     pub(super) name: ServerName<'static>,
-    pub(super) has_identity: bool,
+    /// `--cert` and `--key`.
+    pub(super) identity: Option<Arc<Identity>>,
     /// `--ca`, for the report.
     pub(super) ca: String,
     roots: Arc<Roots>,
@@ -61,17 +62,13 @@ impl Examiner {
             _ => None,
         };
         let witness = Arc::new(Witness::default());
-        let config = ClientConfig::new(&ClientOptions {
-            identity: identity.clone(),
-            witness: Some(Arc::clone(&witness)),
-            handshake_timeout: probe.timeout(),
-            ..ClientOptions::new(Verify::DangerNone)
-        })?;
+        let options = believing(identity.clone(), Arc::clone(&witness), probe.timeout());
+        let config = ClientConfig::new(&options)?;
         Ok(Self {
             config,
             witness,
             name: server_name(probe)?,
-            has_identity: identity.is_some(),
+            identity,
             ca,
             roots,
         })
@@ -110,6 +107,20 @@ impl Probe {
         let file = file.map(|file| Given::flag("--key-passphrase-file", file));
         let passphrase = file.map(|file| files.passphrase(&file)).transpose()?;
         files.identity(cert, key, passphrase.as_deref().map(Vec::as_slice))
+    }
+}
+
+/// Believes everybody, so that everything is seen.
+pub(super) fn believing(
+    identity: Option<Arc<Identity>>,
+    witness: Arc<Witness>,
+    handshake_timeout: Duration,
+) -> ClientOptions {
+    ClientOptions {
+        identity,
+        witness: Some(witness),
+        handshake_timeout,
+        ..ClientOptions::new(Verify::DangerNone)
     }
 }
 
