@@ -10,6 +10,10 @@ const SOURCES: &[&str] = &[
     "config/mod.rs",
     "config/builder.rs",
     "conn/mod.rs",
+    "engine/options.rs",
+    "engine/event.rs",
+    "engine/mod.rs",
+    "engine/listener.rs",
 ];
 
 /// Set in the environment, it writes the header rather than comparing it.
