@@ -10,6 +10,7 @@ const SOURCES: &[&str] = &[
     "config/mod.rs",
     "config/builder.rs",
     "conn/mod.rs",
+    "conn/mysql.rs",
     "engine/options.rs",
     "engine/event.rs",
     "engine/mod.rs",

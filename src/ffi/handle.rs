@@ -54,11 +54,7 @@ pub(super) fn make_with_waker<C: Opaque>(inner: C::Inner, waker: Waker) -> *mut 
     own(inner, thread::current().id().into(), Some(waker))
 }
 
-fn own<C: Opaque>(
-    inner: C::Inner,
-    thread: OnceLock<ThreadId>,
-    waker: Option<Waker>,
-) -> *mut C {
+fn own<C: Opaque>(inner: C::Inner, thread: OnceLock<ThreadId>, waker: Option<Waker>) -> *mut C {
     let guarded = Guarded {
         is_busy: AtomicBool::new(false),
         is_poisoned: AtomicBool::new(false),

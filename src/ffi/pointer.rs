@@ -28,6 +28,18 @@ impl<T> Out<T> {
     }
 }
 
+/// A value that the caller keeps unchanged for the length of the call.
+pub(super) fn shared<'a, T>(name: &str, pointer: *const T) -> Result<&'a T, Failure> {
+    if pointer.is_null() {
+        return Err(Failure::null(name));
+    }
+    if !pointer.is_aligned() {
+        return Err(Failure::argument(format!("{name} is not aligned")));
+    }
+    // SAFETY: not NULL and aligned, and the caller says that the value is there.
+    Ok(unsafe { &*pointer })
+}
+
 /// Memory of the caller for values that are written one after the other.
 pub(super) struct OutSlice<T> {
     start: *mut T,

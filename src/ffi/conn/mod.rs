@@ -1,15 +1,19 @@
 //! `sealwire_conn`: one connection (`SSL`), whatever moves its bytes.
 
 mod fd;
+mod frames;
 mod link;
+mod mysql;
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 pub(in crate::ffi) use self::fd::Fd;
+use self::frames::Frames;
 pub(in crate::ffi) use self::link::Role;
 use self::link::{Driven, Link};
+use self::mysql::Upgrade;
 use super::config::{self, Ends, sealwire_config};
 use super::engine::{Shared, core};
 use super::handle::{self, Fallible, Opaque, ask, guarded};
@@ -39,6 +43,8 @@ pub struct sealwire_conn {
 /// What is behind a `sealwire_conn`.
 pub(super) struct Conn {
     link: Link,
+    frames: Frames,
+    upgrade: Upgrade,
     user_data: *mut c_void,
     error: Option<Error>,
 }
@@ -174,6 +180,11 @@ pub extern "C" fn sealwire_conn_write(
     call(conn, |conn, pools| {
         let out = Out::new("written_out", written_out)?;
         let data = pointer::bytes("buf", buf, len)?;
+        let settled = conn.settle(pools)?;
+        if settled != SEALWIRE_OK {
+            out.set(0);
+            return Ok(settled);
+        }
         let (result, written) = conn.link.write(data, pools)?;
         out.set(written);
         Ok(result)
@@ -185,7 +196,10 @@ pub extern "C" fn sealwire_conn_write(
 /// ::SEALWIRE_WANT_WRITE where some of it could not be sent yet.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_flush(conn: *mut sealwire_conn) -> sealwire_result {
-    call(conn, |conn, pools| conn.link.flush(pools))
+    call(conn, |conn, pools| match conn.settle(pools)? {
+        SEALWIRE_OK => conn.link.flush(pools),
+        condition => Ok(condition),
+    })
 }
 
 /// Ends this side with close_notify, behind what was written. The peer may go on sending, and what
@@ -194,7 +208,10 @@ pub extern "C" fn sealwire_conn_flush(conn: *mut sealwire_conn) -> sealwire_resu
 /// ::SEALWIRE_WANT_WRITE where some of it could not be sent yet: sealwire_conn_flush() goes on.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_shutdown(conn: *mut sealwire_conn) -> sealwire_result {
-    call(conn, |conn, pools| conn.link.shutdown(pools))
+    call(conn, |conn, pools| match conn.settle(pools)? {
+        SEALWIRE_OK => conn.link.shutdown(pools),
+        condition => Ok(condition),
+    })
 }
 
 /// Plaintext that can be read without waiting for the peer, in bytes; more may lie behind it.
@@ -206,7 +223,7 @@ pub extern "C" fn sealwire_conn_pending(conn: *const sealwire_conn) -> usize {
 /// Bytes that were written and not sent, sealed or not.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_queued(conn: *const sealwire_conn) -> usize {
-    ask(conn, 0, |conn| conn.link.queued())
+    ask(conn, 0, |conn| conn.queued())
 }
 
 /// True where the connection waits for its descriptor to become readable.
@@ -218,7 +235,7 @@ pub extern "C" fn sealwire_conn_wants_read(conn: *const sealwire_conn) -> bool {
 /// True where the connection waits for its descriptor to become writable.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_wants_write(conn: *const sealwire_conn) -> bool {
-    ask(conn, false, |conn| conn.link.queued() > 0)
+    ask(conn, false, |conn| conn.queued() > 0)
 }
 
 /// How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
@@ -393,9 +410,23 @@ impl Conn {
     fn new(link: Link) -> Self {
         Self {
             link,
+            frames: Frames::default(),
+            upgrade: Upgrade::default(),
             user_data: ptr::null_mut(),
             error: None,
         }
+    }
+
+    /// Sends what is left of packets, in front of everything else.
+    fn settle(&mut self, pools: &mut Pools) -> Outcome {
+        match self.frames.queued() {
+            0 => Ok(SEALWIRE_OK),
+            _ => self.frames.send(&mut self.link, pools),
+        }
+    }
+
+    fn queued(&self) -> usize {
+        self.frames.queued() + self.link.queued()
     }
 }
 

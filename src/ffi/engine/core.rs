@@ -376,11 +376,7 @@ impl Core {
     }
 
     /// An event of a connection whose handle was not freed.
-    fn conn_event(
-        &self,
-        kind: sealwire_event_kind,
-        id: ConnId,
-    ) -> Option<sealwire_event> {
+    fn conn_event(&self, kind: sealwire_event_kind, id: ConnId) -> Option<sealwire_event> {
         let engine = self.engine.as_ref()?;
         let conn = &self.conns[key_of(engine, &self.conns, id)?];
         if conn.handle.is_null() {
@@ -393,11 +389,7 @@ impl Core {
         })
     }
 
-    fn listener_event(
-        &self,
-        kind: sealwire_event_kind,
-        id: ListenerId,
-    ) -> sealwire_event {
+    fn listener_event(&self, kind: sealwire_event_kind, id: ListenerId) -> sealwire_event {
         let mut event = sealwire_event::new(kind);
         if let Some(listening) = self.listeners.get(&id) {
             event.listener = listening.handle.cast_mut();

@@ -1,6 +1,6 @@
 //! `sealwire_listener`: where an engine accepts connections.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::c_char;
 
 use super::core::{Listen, Shared, core};
 use super::options::sealwire_listen_options;

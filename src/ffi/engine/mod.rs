@@ -10,12 +10,10 @@ mod tests;
 use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
-pub(in crate::ffi) use self::core::{Driving, Shared, core};
 use self::core::Core;
+pub(in crate::ffi) use self::core::{Driving, Shared, core};
 use self::event::sealwire_event;
-use self::options::{
-    SEALWIRE_BACKEND_EPOLL, SEALWIRE_BACKEND_IO_URING, sealwire_engine_options,
-};
+use self::options::{SEALWIRE_BACKEND_EPOLL, SEALWIRE_BACKEND_IO_URING, sealwire_engine_options};
 use super::conn::{self, Fd, sealwire_conn};
 use super::handle::{self, Fallible, Opaque, guarded};
 use super::pointer::{self, Out, OutSlice};
@@ -289,7 +287,9 @@ impl Fallible for EngineHandle {
 
 impl Drop for EngineHandle {
     fn drop(&mut self) {
-        let engine = core(&self.shared).ok().and_then(|mut core| core.take_engine());
+        let engine = core(&self.shared)
+            .ok()
+            .and_then(|mut core| core.take_engine());
         drop(engine);
     }
 }

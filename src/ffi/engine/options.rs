@@ -79,9 +79,12 @@ impl sealwire_engine_options {
         }
         if self.recv_buf_count > 0 {
             let count = u16::try_from(self.recv_buf_count).ok();
-            options.recv_buf_count = count.filter(|count| count.is_power_of_two()).ok_or_else(
-                || Failure::argument("recv_buf_count is no power of two, or over 32,768"),
-            )?;
+            options.recv_buf_count =
+                count
+                    .filter(|count| count.is_power_of_two())
+                    .ok_or_else(|| {
+                        Failure::argument("recv_buf_count is no power of two, or over 32,768")
+                    })?;
         }
         if self.pool_free_max > 0 {
             options.pool_free_max = self.pool_free_max as usize;
