@@ -245,6 +245,59 @@ typedef struct sealwire_config_builder sealwire_config_builder;
  */
 typedef struct sealwire_conn sealwire_conn;
 
+/**
+ * One packet of MySQL's protocol. A payload of 0xffffff bytes is continued by the next packet.
+ */
+typedef struct {
+  /**
+   * The payload.
+   */
+  const uint8_t *payload;
+  /**
+   * Its length, in bytes.
+   */
+  size_t payload_len;
+  /**
+   * Rises by one with every packet of either side, and begins at 0 with each command.
+   */
+  uint8_t sequence_id;
+} sealwire_mysql_packet;
+
+/**
+ * What a server says first.
+ */
+typedef struct {
+  /**
+   * What it offers, CLIENT_* with MariaDB's extended half above.
+   */
+  uint64_t capabilities;
+  /**
+   * What KILL calls the connection.
+   */
+  uint32_t thread_id;
+  /**
+   * SERVER_STATUS_*.
+   */
+  uint16_t status;
+  /**
+   * The low byte of its default collation.
+   */
+  uint8_t collation;
+  /**
+   * What the proof of a password covers.
+   */
+  uint8_t nonce[20];
+  /**
+   * Its version, ended by NUL and cut where it is longer.
+   */
+  char server_version[64];
+  /**
+   * The plugin that most accounts use, ended by NUL and cut where it is longer; empty where it
+   * names none.
+   */
+  char plugin[64];
+} sealwire_mysql_greeting;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -633,6 +686,164 @@ SEALWIRE_API
 size_t sealwire_conn_error_text(const sealwire_conn *conn,
                                 char *buf,
                                 size_t len);
+
+/**
+ * Gives the next packet in `*packet_out`. The payload is borrowed until the next call that takes
+ * the connection non-const.
+ *
+ * ::SEALWIRE_WANT_READ where it has not arrived in whole; ::SEALWIRE_EOF where the stream ended
+ * cleanly in front of it; ::SEALWIRE_ERR_TRUNCATED where it ended within.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_next_mysql_packet(sealwire_conn *conn,
+                                                sealwire_mysql_packet *packet_out);
+
+/**
+ * Writes a payload of any length, as one packet or, from 0xffffff bytes on, as several; all of it
+ * is taken, or nothing. The payload is the caller's again when the call returns.
+ *
+ * Over a descriptor it is sent as far as the socket takes it; sealwire_conn_flush() goes on.
+ *
+ * ::SEALWIRE_WANT_WRITE or, in mid-handshake, ::SEALWIRE_WANT_READ where nothing was taken, since
+ * an earlier packet is still waiting.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_write_mysql_packet(sealwire_conn *conn,
+                                                 const sealwire_mysql_packet *packet);
+
+/**
+ * Brings a client from its first byte into TLS: reads the server's greeting, asks for TLS and
+ * completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it goes
+ * on where it was.
+ *
+ * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
+ * `capabilities` and `collation` are the client's: CLIENT_SSL is added, and the login that the
+ * caller writes next, with sequence id 2, repeats them, since servers read it by what was asked
+ * for here. `greeting_out` may be NULL; with the result ::SEALWIRE_OK it has been written, by a
+ * server that nobody has authenticated at the time.
+ *
+ * ::SEALWIRE_ERR_NOT_TLS where the server offers no TLS, or somebody on the path took that out;
+ * ::SEALWIRE_ERR_FRAME where it speaks something else than MySQL, or refuses the connection.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_mysql_connect(sealwire_conn *conn,
+                                            uint32_t capabilities,
+                                            uint8_t collation,
+                                            sealwire_mysql_greeting *greeting_out);
+
+/**
+ * Brings a server from its first byte into TLS: sends `greeting` with CLIENT_SSL added, reads the
+ * client's request for TLS and completes the handshake. Called again after ::SEALWIRE_WANT_READ or
+ * ::SEALWIRE_WANT_WRITE, with the same greeting, it goes on where it was. The client's login comes
+ * next (sealwire_conn_next_mysql_packet()).
+ *
+ * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
+ *
+ * ::SEALWIRE_ERR_NOT_TLS where the client logs in without TLS: it has been told so, as by a server
+ * with require_secure_transport (error 3159).
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_mysql_accept(sealwire_conn *conn,
+                                           const sealwire_mysql_greeting *greeting);
+
+/**
+ * Computes what a client answers for `password` to a server's nonce of 20 bytes, by the
+ * authentication plugin of that name: mysql_native_password or caching_sha2_password. Writes up to
+ * `len` bytes to `buf`; 32 suffice.
+ *
+ * Where caching_sha2_password goes on to ask for the password itself (a payload of 1 and 4), the
+ * answer inside of TLS is the password with a NUL behind it.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where the plugin is another one, or `len` is too small.
+ *
+ * Any thread, at any time.
+ */
+SEALWIRE_API
+sealwire_result sealwire_mysql_prove_password(const char *plugin,
+                                              const char *password,
+                                              const uint8_t *nonce,
+                                              uint8_t *buf,
+                                              size_t len,
+                                              size_t *len_out);
+
+/**
+ * Gives the next packet in `*packet_out`. The payload is borrowed until the next call that takes
+ * the connection non-const.
+ *
+ * ::SEALWIRE_WANT_READ where it has not arrived in whole; ::SEALWIRE_EOF where the stream ended
+ * cleanly in front of it; ::SEALWIRE_ERR_TRUNCATED where it ended within.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_next_mysql_packet(sealwire_conn *conn,
+                                                sealwire_mysql_packet *packet_out);
+
+/**
+ * Writes a payload of any length, as one packet or, from 0xffffff bytes on, as several; all of it
+ * is taken, or nothing. The payload is the caller's again when the call returns.
+ *
+ * Over a descriptor it is sent as far as the socket takes it; sealwire_conn_flush() goes on.
+ *
+ * ::SEALWIRE_WANT_WRITE or, in mid-handshake, ::SEALWIRE_WANT_READ where nothing was taken, since
+ * an earlier packet is still waiting.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_write_mysql_packet(sealwire_conn *conn,
+                                                 const sealwire_mysql_packet *packet);
+
+/**
+ * Brings a client from its first byte into TLS: reads the server's greeting, asks for TLS and
+ * completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it goes
+ * on where it was.
+ *
+ * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
+ * `capabilities` and `collation` are the client's: CLIENT_SSL is added, and the login that the
+ * caller writes next, with sequence id 2, repeats them, since servers read it by what was asked
+ * for here. `greeting_out` may be NULL; with the result ::SEALWIRE_OK it has been written, by a
+ * server that nobody has authenticated at the time.
+ *
+ * ::SEALWIRE_ERR_NOT_TLS where the server offers no TLS, or somebody on the path took that out;
+ * ::SEALWIRE_ERR_FRAME where it speaks something else than MySQL, or refuses the connection.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_mysql_connect(sealwire_conn *conn,
+                                            uint32_t capabilities,
+                                            uint8_t collation,
+                                            sealwire_mysql_greeting *greeting_out);
+
+/**
+ * Brings a server from its first byte into TLS: sends `greeting` with CLIENT_SSL added, reads the
+ * client's request for TLS and completes the handshake. Called again after ::SEALWIRE_WANT_READ or
+ * ::SEALWIRE_WANT_WRITE, with the same greeting, it goes on where it was. The client's login comes
+ * next (sealwire_conn_next_mysql_packet()).
+ *
+ * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
+ *
+ * ::SEALWIRE_ERR_NOT_TLS where the client logs in without TLS: it has been told so, as by a server
+ * with require_secure_transport (error 3159).
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_mysql_accept(sealwire_conn *conn,
+                                           const sealwire_mysql_greeting *greeting);
+
+/**
+ * Computes what a client answers for `password` to a server's nonce of 20 bytes, by the
+ * authentication plugin of that name: mysql_native_password or caching_sha2_password. Writes up to
+ * `len` bytes to `buf`; 32 suffice.
+ *
+ * Where caching_sha2_password goes on to ask for the password itself (a payload of 1 and 4), the
+ * answer inside of TLS is the password with a NUL behind it.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where the plugin is another one, or `len` is too small.
+ *
+ * Any thread, at any time.
+ */
+SEALWIRE_API
+sealwire_result sealwire_mysql_prove_password(const char *plugin,
+                                              const char *password,
+                                              const uint8_t *nonce,
+                                              uint8_t *buf,
+                                              size_t len,
+                                              size_t *len_out);
 
 #ifdef __cplusplus
 }  // extern "C"

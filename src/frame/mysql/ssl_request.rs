@@ -80,6 +80,18 @@ impl SslRequest {
         }
     }
 
+    /// The request's payload, of full length.
+    pub fn payload(&self) -> Vec<u8> {
+        let fixed = Fixed {
+            capabilities: self.capabilities,
+            packet_len_max: self.settings.map_or(0, |settings| settings.packet_len_max),
+            collation: self.settings.map_or(0, |settings| settings.collation),
+        };
+        let mut payload = Vec::with_capacity(SSL_REQUEST_LEN);
+        fixed.write(&mut Writer::new(&mut payload));
+        payload
+    }
+
     /// The payload of the request that has to go before the login `response`: its first 32 bytes,
     /// with CLIENT_SSL. MySQL and MariaDB parse the login by the capabilities of the request, so
     /// any other request would make them misread it.

@@ -1,32 +1,22 @@
-//! What moves the bytes of a connection, and how far it has come.
+//! A connection whose bytes a descriptor of the caller moves, or the caller itself.
 
 use std::os::fd::RawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use super::fd::Fd;
+use super::{Role, without_tls};
 use crate::buf::Pools;
-use crate::conn::Connection;
 use crate::endpoint::Endpoint;
 use crate::engine::Clock;
 use crate::error::Error;
+use crate::ffi::conn::fd::Fd;
+use crate::ffi::pointer;
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
 use crate::stream::{self, Moved};
 use crate::time::Now;
-use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
-/// Which end it is.
-pub(super) enum Role {
-    Client {
-        config: Arc<ClientConfig>,
-        name: ServerName<'static>,
-    },
-    Server {
-        config: Arc<ServerConfig>,
-    },
-}
-
-pub(super) struct Link {
+/// A connection whose bytes a descriptor of the caller moves, or the caller itself.
+pub(in crate::ffi::conn) struct Own {
     role: Role,
     is_plain_first: bool,
     fd: Option<Fd>,
@@ -34,13 +24,22 @@ pub(super) struct Link {
     end: Option<Endpoint>,
 }
 
-impl Link {
+impl Own {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
             is_plain_first: false,
             fd: None,
             end: None,
+        }
+    }
+
+    /// What an engine needs to begin it.
+    pub(super) fn unbegun_parts(&self) -> Result<(Role, bool), Failure> {
+        self.check_unbegun()?;
+        match self.fd {
+            Some(_) => Err(Failure::state("the connection has a descriptor already")),
+            None => Ok((self.role.clone(), self.is_plain_first)),
         }
     }
 
@@ -67,6 +66,7 @@ impl Link {
         match &self.role {
             Role::Client { config, name } => end.start_tls_client(config, name, now(), pools)?,
             Role::Server { config } => end.start_tls_server(config, now())?,
+            Role::Plain => return Err(without_tls()),
         }
         Ok(SEALWIRE_OK)
     }
@@ -201,12 +201,7 @@ impl Link {
         let Some(deadline) = end.poll_timeout() else {
             return -1;
         };
-        // Rounded up: woken too early, a caller would spin until the deadline.
-        let left = deadline
-            .since(now().monotonic)
-            .as_nanos()
-            .div_ceil(1_000_000);
-        i32::try_from(left).unwrap_or(i32::MAX)
+        pointer::poll_ms(deadline.since(now().monotonic))
     }
 
     pub(super) fn release(&mut self, pools: &mut Pools) {
@@ -241,11 +236,7 @@ impl Link {
         if let Some(end) = &mut self.end {
             return Ok(end.handle_timeout(now)?);
         }
-        let conn = match (&self.role, self.is_plain_first) {
-            (_, true) => Connection::plain(),
-            (Role::Client { config, name }, _) => Connection::client(config, name, now, pools)?,
-            (Role::Server { config }, _) => Connection::server(config, now),
-        };
+        let conn = self.role.begin(self.is_plain_first, now, pools)?;
         self.end = Some(Endpoint::new(conn));
         Ok(())
     }
