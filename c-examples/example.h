@@ -14,6 +14,11 @@
 
 #include <sealwire.h>
 
+/* For slow machines: the library's own is 10 s. */
+#ifndef HANDSHAKE_TIMEOUT_MS
+#define HANDSHAKE_TIMEOUT_MS 10000
+#endif
+
 static inline void fail(const char *what, const char *why)
 {
     fprintf(stderr, "%s: %s\n", what, why);
@@ -48,6 +53,8 @@ static inline const sealwire_config *build(sealwire_config_builder *builder, sea
 {
     const sealwire_config *config = NULL;
     char why[512];
+    if (result == SEALWIRE_OK)
+        result = sealwire_config_builder_set_handshake_timeout_ms(builder, HANDSHAKE_TIMEOUT_MS);
     if (result == SEALWIRE_OK)
         result = sealwire_config_builder_build(builder, &config);
     sealwire_config_builder_error_text(builder, why, sizeof why);

@@ -20,7 +20,7 @@ FILLED      = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' -e '
               -e 's|@LIBDIR@|$(call FROM_PREFIX,$(LIBDIR))|g' -e 's|@INCLUDEDIR@|$(call FROM_PREFIX,$(INCLUDEDIR))|g' \
               -e 's|@INCLUDEDIR_FROM_LIBDIR@|$(call FROM_LIB,$(INCLUDEDIR))|g' -e "s|@LIBS@|$$(cat $(LINK_FLAGS))|g"
 
-.PHONY: lib header install install-bin install-lib
+.PHONY: lib header abi install install-bin install-lib
 
 lib: ## Builds the C library, static and shared, without the command line
 	@mkdir -p $(BUILT)
@@ -30,6 +30,9 @@ lib: ## Builds the C library, static and shared, without the command line
 
 header: ## Writes include/sealwire.h anew from src/ffi
 	SEALWIRE_WRITE_HEADER=1 $(CARGO) test -q --test header
+
+abi: ## Writes tests/c/sealwire.abi, which describes the binary interface, anew
+	SEALWIRE_WRITE_ABI=1 $(PYTHON) tests/c BinaryInterface.is
 
 install: install-lib install-bin ## Installs everything below PREFIX (/usr/local), staged in DESTDIR
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the groups of tests and adds up what they say.
 
-    tests/run.py [lint] [cargo] [real]      all three where none is named
+    tests/run.py [lint] [cargo] [c] [real]      all four where none is named
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 where anything failed. With REQUIRE_ALL=1 in the
 environment a skipped test is a failed one, unless it is for want of MySQL's bootstrap. Each check of `lint` counts as
@@ -37,7 +37,7 @@ LINTS = [
 
 
 def main() -> int:
-    groups = {"lint": lint, "cargo": cargo, "real": real}
+    groups = {"lint": lint, "cargo": cargo, "c": c, "real": real}
     chosen = sys.argv[1:] or list(groups)
     unknown = [name for name in chosen if name not in groups]
     if unknown:
@@ -99,24 +99,33 @@ def cargo(tally: Tally) -> None:
         tally.failures.append(f"cargo test: exit code {code}")
 
 
+def c(tally: Tally) -> None:
+    harnessed("c", tally)
+
+
 def real(tally: Tally) -> None:
     if "SEALWIRE_BIN" not in os.environ:
         code = stream([CARGO, "build", "--release"], lambda line: None)
         if code != 0:
             tally.failures.append("cargo build --release")
             return
+    harnessed("real", tally)
+
+
+def harnessed(group: str, tally: Tally) -> None:
+    """Runs the tests of a folder that print a line each."""
 
     def read(line: str) -> None:
         if re.match(r"ok   ", line):
             tally.passed += 1
         elif match := re.match(r"FAIL (\S+)", line):
-            tally.failures.append(f"real {match[1]}")
+            tally.failures.append(f"{group} {match[1]}")
         elif match := re.match(r"skip (.*)", line):
-            tally.skips.append(f"real {match[1]}")
+            tally.skips.append(f"{group} {match[1]}")
 
-    code = stream([python_of_the_tests(), "-u", "tests/real"], read)
+    code = stream([python_of_the_tests(), "-u", f"tests/{group}"], read)
     if code != 0 and not tally.failures:
-        tally.failures.append(f"tests/real: exit code {code}")
+        tally.failures.append(f"tests/{group}: exit code {code}")
 
 
 def python_of_the_tests() -> str:

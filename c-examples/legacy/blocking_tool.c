@@ -17,7 +17,7 @@ static void die(const char *what)
     exit(1);
 }
 
-static int dial(const char *host, const char *port)
+static int open_link(const char *host, const char *port)
 {
     struct addrinfo hints = {0}, *found;
     int fd;
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 
     if (argc != 4)
         return 2;
-    fd = dial(argv[1], argv[2]);
+    fd = open_link(argv[1], argv[2]);
     snprintf(buf, sizeof buf, "%s\n", argv[3]);
     if (write(fd, buf, strlen(buf)) < 0)
         die("write");

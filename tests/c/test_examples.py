@@ -7,11 +7,12 @@ import threading
 
 from harness import certs
 from harness.case import free_port, tcp_route
-from harness.gateway import Gateway
 from harness.process import Process, run
 from toolchain import EXAMPLES, ROOT, SANITIZERS, THREADS, VALGRIND, CCase, checked
 
 MEMORY = (SANITIZERS, VALGRIND)
+# What watches a program makes its handshake slow.
+PATIENT = {"handshake_timeout_s": 300}
 
 
 class ExampleCase(CCase):
@@ -62,14 +63,11 @@ class Clients(ExampleCase):
 
     def test_poll_client_through_the_gateway(self):
         echo = self.listening(SANITIZERS, EXAMPLES / "legacy/echo_server.c")
-        gateway = Gateway(self.scratch, [tcp_route(f"127.0.0.1:{echo}")])
-        self.start(gateway)
-        self.addCleanup(gateway.stop_and_judge)
+        gateway = self.gateway(tcp_route(f"127.0.0.1:{echo}"), **PATIENT)
         text = "".join(f"line {number}\n" for number in range(20_000))
         for tool in MEMORY:
-            done = self.client(
-                tool, EXAMPLES / "poll_client.c", "localhost", gateway.port, ca(), input=text.encode()
-            )
+            source = EXAMPLES / "poll_client.c"
+            done = self.client(tool, source, "localhost", gateway.port, ca(), input=text.encode())
             self.assertTrue(done.stdout == text, f"{len(done.stdout)} of {len(text)} bytes came back")
 
     def test_a_server_that_is_not_believed(self):
@@ -113,18 +111,10 @@ class Ports(ExampleCase):
         with Answering(b"uptime 7 days\n") as plain:
             before = self.client(SANITIZERS, EXAMPLES / "legacy/blocking_tool.c", "localhost", plain.port, "uptime")
         with Answering(b"uptime 7 days\n") as plain:
-            gateway = Gateway(self.scratch, [tcp_route(f"127.0.0.1:{plain.port}")])
-            self.start(gateway)
-            self.addCleanup(gateway.stop_and_judge)
+            gateway = self.gateway(tcp_route(f"127.0.0.1:{plain.port}"), **PATIENT)
             for tool in MEMORY:
-                after = self.client(
-                    tool,
-                    EXAMPLES / "legacy/blocking_tool_tls.c",
-                    "localhost",
-                    gateway.port,
-                    "uptime",
-                    input=ca().read_bytes(),
-                )
+                source = EXAMPLES / "legacy/blocking_tool_tls.c"
+                after = self.client(tool, source, "localhost", gateway.port, "uptime", ca())
                 self.assertEqual(after.stdout, before.stdout)
         self.assertEqual(before.stdout, "uptime 7 days\n")
 

@@ -36,6 +36,9 @@ class SharedLibrary(CCase):
 
 
 class Package(CCase):
+    # The command line is built too.
+    deadline_s = 900
+
     def test_unwinds_on_panic(self):
         """A panic becomes a result only where it unwinds, and every profile has to leave it so."""
         profiles = tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]
