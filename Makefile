@@ -21,3 +21,5 @@ lint: ## Checks format, lints and documentation; warnings are errors
 
 install-deps: ## As root on Debian: lists, then installs what the tests need; elsewhere does nothing
 	@tests/install-deps
+
+include packaging/library.mk

@@ -68,6 +68,22 @@
 #define SEALWIRE_VERSION_NUMBER (((SEALWIRE_VERSION_MAJOR << 16) | (SEALWIRE_VERSION_MINOR << 8)) | SEALWIRE_VERSION_PATCH)
 
 /**
+ * io_uring where the kernel allows it, else epoll. The environment variable SEALWIRE_BACKEND
+ * ("uring" or "epoll") decides in its place.
+ */
+#define SEALWIRE_BACKEND_AUTO 0
+
+/**
+ * io_uring, or an error.
+ */
+#define SEALWIRE_BACKEND_IO_URING 1
+
+/**
+ * epoll.
+ */
+#define SEALWIRE_BACKEND_EPOLL 2
+
+/**
  * What a call came to. Zero: done. Positive: nothing is wrong; act, then call again. Negative: an
  * error, in classes: -1xx the caller, -2xx the system or the link, -3xx TLS, -4xx the peer's
  * certificate, -5xx the database protocol, -9xx this library.
@@ -214,6 +230,68 @@ typedef int32_t sealwire_result;
 #endif // __cplusplus
 
 /**
+ * What happened. Later versions may report more: ignore a kind that is unknown.
+ */
+enum sealwire_event_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * A listener accepted `conn`, which is the caller's from here, to be freed by
+   * sealwire_conn_free(). Its handshake goes on by itself. `user_data` is the listener's.
+   */
+  SEALWIRE_EVENT_ACCEPTED = 1,
+  /**
+   * `conn` is in use: connected, and its handshake complete where it has one. Once more after
+   * sealwire_conn_start_tls().
+   */
+  SEALWIRE_EVENT_READY = 2,
+  /**
+   * Plaintext can be read from `conn`, at least `bytes` of it; or the peer has ended its side
+   * cleanly (`bytes` 0), and a read says so. Repeated by every wait until it was read, so a
+   * short read is never a hang; sealwire_conn_set_reading() stops that.
+   */
+  SEALWIRE_EVENT_READABLE = 3,
+  /**
+   * `conn` takes bytes again, after a write that took fewer than were given. Once per such
+   * write.
+   */
+  SEALWIRE_EVENT_WRITABLE = 4,
+  /**
+   * The last event of `conn`: both ends have ended it and all was sent (`result` is
+   * ::SEALWIRE_OK), or it failed with `result`, and sealwire_conn_error_text() has the words. Its
+   * facts can be asked for until it is freed, which is still the caller's to do.
+   */
+  SEALWIRE_EVENT_CLOSED = 5,
+  /**
+   * sealwire_engine_wake() was called, once or more often.
+   */
+  SEALWIRE_EVENT_WOKEN = 6,
+  /**
+   * `listener` found no descriptor or no memory for a connection: `result` says so, and
+   * sealwire_engine_error_text() how. It tries again when a connection ends, and every second.
+   */
+  SEALWIRE_EVENT_ACCEPT_PAUSED = 7,
+  /**
+   * `listener` accepts again.
+   */
+  SEALWIRE_EVENT_ACCEPT_RESUMED = 8,
+  /**
+   * The last event of a listener that was freed: its socket is closed. `user_data` is the
+   * listener's, `listener` is NULL.
+   */
+  SEALWIRE_EVENT_UNLISTENED = 9,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum sealwire_event_kind sealwire_event_kind;
+#else
+typedef int32_t sealwire_event_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * What connections share: whom to trust, who we are, which versions and suites.
  *
  * It is immutable, and shared by any number of connections and threads. A connection keeps what it
@@ -244,6 +322,27 @@ typedef struct sealwire_config_builder sealwire_config_builder;
  * asked for.
  */
 typedef struct sealwire_conn sealwire_conn;
+
+/**
+ * The connections and listeners of one thread.
+ *
+ * Made by sealwire_engine_new(), freed by sealwire_engine_free(). It belongs to the thread that
+ * made it, with its connections and listeners: calls from other threads are answered
+ * ::SEALWIRE_ERR_THREAD, but for sealwire_engine_wake(). A program with several threads makes an
+ * engine on each, all of which may listen on one port (`reuse_port`).
+ *
+ * Bytes move in sealwire_engine_wait() only: what was written since goes out at its beginning,
+ * in as few records as it fits. Nothing is called back; what happened is told as events.
+ */
+typedef struct sealwire_engine sealwire_engine;
+
+/**
+ * A socket on which an engine accepts connections.
+ *
+ * Made by sealwire_engine_listen(), freed by sealwire_listener_free(). It belongs to the thread of
+ * its engine.
+ */
+typedef struct sealwire_listener sealwire_listener;
 
 /**
  * One packet of MySQL's protocol. A payload of 0xffffff bytes is continued by the next packet.
@@ -298,6 +397,107 @@ typedef struct {
   char plugin[64];
 } sealwire_mysql_greeting;
 
+/**
+ * Options of an engine. All zero but for `size` are the defaults.
+ */
+typedef struct {
+  /**
+   * sizeof (sealwire_engine_options): what tells later versions which fields there are.
+   */
+  size_t size;
+  /**
+   * What moves the bytes: one of SEALWIRE_BACKEND_*.
+   */
+  int backend;
+  /**
+   * Length of one receive buffer, in bytes; 0: 32 KiB. 1 MiB at most.
+   */
+  uint32_t recv_buf_len;
+  /**
+   * Number of receive buffers that all connections share, a power of two; 0: 256.
+   */
+  uint32_t recv_buf_count;
+  /**
+   * Unused buffers of each kind that are kept for the next use; 0: 256.
+   */
+  uint32_t pool_free_max;
+} sealwire_engine_options;
+
+/**
+ * Something that happened, 64 bytes.
+ */
+typedef struct {
+  /**
+   * What.
+   */
+  sealwire_event_kind kind;
+  /**
+   * ::SEALWIRE_OK, or why it happened.
+   */
+  sealwire_result result;
+  /**
+   * The connection; NULL where it is about none.
+   */
+  sealwire_conn *conn;
+  /**
+   * The listener, of an accepted connection too; NULL where it is about none, or about one that
+   * was freed.
+   */
+  sealwire_listener *listener;
+  /**
+   * The word of the caller that belongs to the connection, or to the listener.
+   */
+  void *user_data;
+  /**
+   * Plaintext that can be read at once, in bytes.
+   */
+  uint64_t bytes;
+  /**
+   * 0; later versions may tell more in it.
+   */
+  uint64_t reserved[3];
+} sealwire_event;
+
+/**
+ * Options of a listener. All zero but for `size` are the defaults.
+ */
+typedef struct {
+  /**
+   * sizeof (sealwire_listen_options): what tells later versions which fields there are.
+   */
+  size_t size;
+  /**
+   * A word of the caller, which the listener's events carry.
+   */
+  void *user_data;
+  /**
+   * Connections that the kernel lets wait to be accepted; 0: 1,024.
+   */
+  uint32_t backlog;
+  /**
+   * 1: other engines may listen on the same port, and the kernel spreads the connections
+   * (SO_REUSEPORT); 0: no.
+   */
+  int reuse_port;
+  /**
+   * 1: accepted connections begin in plaintext, for sealwire_conn_start_tls(); 0: with TLS.
+   */
+  int plaintext_first;
+  /**
+   * Idle time before TCP probes the peer, and between two probes, in seconds; 0: never.
+   */
+  uint32_t keepalive_s;
+  /**
+   * How long what was sent may stay unacknowledged before the connection fails, in milliseconds;
+   * 0: as the system says.
+   */
+  uint32_t user_timeout_ms;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} sealwire_listen_options;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -334,84 +534,6 @@ const char *sealwire_result_name(int result);
  */
 SEALWIRE_API
 void sealwire_config_free(const sealwire_config *config);
-
-/**
- * Begins the configuration of clients. As it stands, servers are verified in full: a chain to a
- * trusted authority, dates, and the name; authorities have to be added.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_new_client(sealwire_config_builder **builder_out);
-
-/**
- * Begins the configuration of servers. It needs an identity. As it stands, clients are asked for a
- * certificate where authorities were added, and may do without.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_new_server(sealwire_config_builder **builder_out);
-
-/**
- * Frees a builder. NULL is fine. Configurations that it built live on.
- */
-SEALWIRE_API
-void sealwire_config_builder_free(sealwire_config_builder *builder);
-
-/**
- * Adds trusted certificate authorities: one or more certificates as PEM.
- *
- * ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_add_roots_pem(sealwire_config_builder *builder,
-                                                      const uint8_t *pem,
-                                                      size_t pem_len);
-
-/**
- * Sets who this end is: its certificate chain, leaf first, and its private key, both as PEM. Keys
- * may be PKCS#8, PKCS#1 or SEC1.
- *
- * ::SEALWIRE_ERR_CONFIG where one cannot be read or they do not belong together.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_set_identity_pem(sealwire_config_builder *builder,
-                                                         const uint8_t *chain,
-                                                         size_t chain_len,
-                                                         const uint8_t *key,
-                                                         size_t key_len);
-
-/**
- * Sets the time from the first use of a connection to the end of its handshake, in milliseconds.
- * 10,000 where it is not set; 0 is an error.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_set_handshake_timeout_ms(sealwire_config_builder *builder,
-                                                                 uint32_t timeout_ms);
-
-/**
- * Accepts any server certificate: whoever answers is believed to be the server, and anybody on the
- * path can read and change everything. For clients only.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_danger_accept_any_certificate(sealwire_config_builder *builder);
-
-/**
- * Checks the options together and makes a configuration of them. The builder stays, to be freed or
- * built from again.
- *
- * ::SEALWIRE_ERR_CONFIG where they do not go together; sealwire_config_builder_error_text() says
- * why.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_build(const sealwire_config_builder *builder,
-                                              const sealwire_config **config_out);
-
-/**
- * Copies the words for the builder's last failed call to `buf`, cut to `len` and ended by NUL, and
- * returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
- */
-SEALWIRE_API
-size_t sealwire_config_builder_error_text(const sealwire_config_builder *builder,
-                                          char *buf,
-                                          size_t len);
 
 /**
  * Begins the configuration of clients. As it stands, servers are verified in full: a chain to a
@@ -629,9 +751,9 @@ SEALWIRE_API bool sealwire_conn_wants_write(const sealwire_conn *conn);
 
 /**
  * How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
- * where something can be read without waiting, so that a loop which polls with it never hangs on
- * plaintext that the descriptor does not tell of. When the time has passed, any call judges the
- * deadline.
+ * where something can be read without waiting, plaintext, the end or an error, and where the
+ * connection has not begun. A loop that polls with it and then reads never hangs on what the
+ * descriptor does not tell of. When the time has passed, any call judges the deadline.
  */
 SEALWIRE_API
 int sealwire_conn_timeout_ms(const sealwire_conn *conn);
@@ -663,6 +785,39 @@ size_t sealwire_conn_output(const sealwire_conn *conn,
 SEALWIRE_API
 sealwire_result sealwire_conn_output_sent(sealwire_conn *conn,
                                           size_t len);
+
+/**
+ * Keeps a word of the caller with the connection; the events of an engine carry it. NULL before.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_set_user_data(sealwire_conn *conn,
+                                            void *user_data);
+
+/**
+ * The word of the caller; NULL where none was kept.
+ */
+SEALWIRE_API void *sealwire_conn_user_data(const sealwire_conn *conn);
+
+/**
+ * Whether ::SEALWIRE_EVENT_READABLE is told and bytes are received, on a connection of an engine:
+ * true before. While it is false the kernel's memory fills, which stops the peer: for a program that
+ * cannot pass on at once what it reads. A handshake goes on regardless.
+ *
+ * ::SEALWIRE_ERR_STATE where the connection belongs to no engine.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_set_reading(sealwire_conn *conn,
+                                          bool is_on);
+
+/**
+ * Copies the address of the peer of a connection of an engine ("192.0.2.7:50123", or "unix") to
+ * `buf`, cut to `len` and ended by NUL, and returns its whole length without the NUL (snprintf's
+ * rule). 0 where the connection belongs to no engine.
+ */
+SEALWIRE_API
+size_t sealwire_conn_peer_address(const sealwire_conn *conn,
+                                  char *buf,
+                                  size_t len);
 
 /**
  * errno of the connection's last failed call; 0 where it was no system call that failed.
@@ -767,83 +922,232 @@ sealwire_result sealwire_mysql_prove_password(const char *plugin,
                                               size_t *len_out);
 
 /**
- * Gives the next packet in `*packet_out`. The payload is borrowed until the next call that takes
- * the connection non-const.
+ * Makes an engine for the calling thread; `options` may be NULL, for the defaults.
  *
- * ::SEALWIRE_WANT_READ where it has not arrived in whole; ::SEALWIRE_EOF where the stream ended
- * cleanly in front of it; ::SEALWIRE_ERR_TRUNCATED where it ended within.
+ * ::SEALWIRE_ERR_ARGUMENT where an option cannot be; ::SEALWIRE_ERR_IO where the back end that was
+ * asked for cannot be used.
  */
 SEALWIRE_API
-sealwire_result sealwire_conn_next_mysql_packet(sealwire_conn *conn,
-                                                sealwire_mysql_packet *packet_out);
+sealwire_result sealwire_engine_new(const sealwire_engine_options *options,
+                                    sealwire_engine **engine_out);
 
 /**
- * Writes a payload of any length, as one packet or, from 0xffffff bytes on, as several; all of it
- * is taken, or nothing. The payload is the caller's again when the call returns.
- *
- * Over a descriptor it is sent as far as the socket takes it; sealwire_conn_flush() goes on.
- *
- * ::SEALWIRE_WANT_WRITE or, in mid-handshake, ::SEALWIRE_WANT_READ where nothing was taken, since
- * an earlier packet is still waiting.
+ * What moves the bytes: ::SEALWIRE_BACKEND_IO_URING or ::SEALWIRE_BACKEND_EPOLL; -1 where it may not
+ * be asked.
  */
 SEALWIRE_API
-sealwire_result sealwire_conn_write_mysql_packet(sealwire_conn *conn,
-                                                 const sealwire_mysql_packet *packet);
+int sealwire_engine_backend(const sealwire_engine *engine);
 
 /**
- * Brings a client from its first byte into TLS: reads the server's greeting, asks for TLS and
- * completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it goes
- * on where it was.
- *
- * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
- * `capabilities` and `collation` are the client's: CLIENT_SSL is added, and the login that the
- * caller writes next, with sequence id 2, repeats them, since servers read it by what was asked
- * for here. `greeting_out` may be NULL; with the result ::SEALWIRE_OK it has been written, by a
- * server that nobody has authenticated at the time.
- *
- * ::SEALWIRE_ERR_NOT_TLS where the server offers no TLS, or somebody on the path took that out;
- * ::SEALWIRE_ERR_FRAME where it speaks something else than MySQL, or refuses the connection.
+ * Copies a description of the back end for a log to `buf` (what it has switched on, and why it is
+ * not io_uring), cut to `len` and ended by NUL, and returns its whole length without the NUL
+ * (snprintf's rule).
  */
 SEALWIRE_API
-sealwire_result sealwire_conn_mysql_connect(sealwire_conn *conn,
-                                            uint32_t capabilities,
-                                            uint8_t collation,
-                                            sealwire_mysql_greeting *greeting_out);
+size_t sealwire_engine_describe(const sealwire_engine *engine,
+                                char *buf,
+                                size_t len);
 
 /**
- * Brings a server from its first byte into TLS: sends `greeting` with CLIENT_SSL added, reads the
- * client's request for TLS and completes the handshake. Called again after ::SEALWIRE_WANT_READ or
- * ::SEALWIRE_WANT_WRITE, with the same greeting, it goes on where it was. The client's login comes
- * next (sealwire_conn_next_mysql_packet()).
+ * Connects `conn`, which sealwire_conn_new_client() made and which has not begun, to `address`
+ * ("127.0.0.1:3306", "[::1]:3306" or "unix:/run/db.sock"), within `timeout_ms` milliseconds; the
+ * handshake has its own time. ::SEALWIRE_EVENT_READY tells that it is in use, or
+ * ::SEALWIRE_EVENT_CLOSED why it failed.
  *
- * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
+ * Names are not resolved: a resolver would block the thread. From success on the connection is one
+ * of the engine and of its thread; on an error it is as before.
  *
- * ::SEALWIRE_ERR_NOT_TLS where the client logs in without TLS: it has been told so, as by a server
- * with require_secure_transport (error 3159).
+ * ::SEALWIRE_ERR_STATE where the connection has begun or has a transport; ::SEALWIRE_ERR_ARGUMENT
+ * where the address cannot be read, or `timeout_ms` is 0; ::SEALWIRE_ERR_IO where no socket could
+ * be opened.
  */
 SEALWIRE_API
-sealwire_result sealwire_conn_mysql_accept(sealwire_conn *conn,
-                                           const sealwire_mysql_greeting *greeting);
+sealwire_result sealwire_engine_connect(sealwire_engine *engine,
+                                        sealwire_conn *conn,
+                                        const char *address,
+                                        uint32_t timeout_ms);
 
 /**
- * Computes what a client answers for `password` to a server's nonce of 20 bytes, by the
- * authentication plugin of that name: mysql_native_password or caching_sha2_password. Writes up to
- * `len` bytes to `buf`; 32 suffice.
+ * Gives `conn`, which has not begun, and the connected stream socket `fd` to the engine, which
+ * begins the connection on it as its client or its server.
  *
- * Where caching_sha2_password goes on to ask for the password itself (a payload of 1 and 4), the
- * answer inside of TLS is the password with a NUL behind it.
+ * On success the descriptor is the engine's, which closes it: the caller must not use its number
+ * again. On an error it stays the caller's, and the connection is as before. From success on the
+ * connection is one of the engine and of its thread.
  *
- * ::SEALWIRE_ERR_ARGUMENT where the plugin is another one, or `len` is too small.
- *
- * Any thread, at any time.
+ * ::SEALWIRE_ERR_STATE where the connection has begun or has a transport; ::SEALWIRE_ERR_ARGUMENT
+ * where `fd` is no open stream socket; ::SEALWIRE_ERR_IO where it is not connected, or cannot be
+ * taken.
  */
 SEALWIRE_API
-sealwire_result sealwire_mysql_prove_password(const char *plugin,
-                                              const char *password,
-                                              const uint8_t *nonce,
-                                              uint8_t *buf,
-                                              size_t len,
-                                              size_t *len_out);
+sealwire_result sealwire_engine_attach(sealwire_engine *engine,
+                                       sealwire_conn *conn,
+                                       int fd);
+
+/**
+ * Sends what was written, waits until something happens, and tells what did: up to `events_max`
+ * events, and their number in `*count_out`. What there was no room for is told by the next call,
+ * without waiting; nothing is lost. Events of a connection that was freed are not told.
+ *
+ * It waits for `timeout_ms` milliseconds at most; -1: for ever; 0: not at all. It ends early for an
+ * event only: for a signal it does not, whose handler may call sealwire_engine_wake().
+ *
+ * ::SEALWIRE_OK with 0 events where the time has passed; ::SEALWIRE_ERR_ARGUMENT where `events_max`
+ * is 0; ::SEALWIRE_ERR_IO where the system refuses to wait.
+ */
+SEALWIRE_API
+sealwire_result sealwire_engine_wait(sealwire_engine *engine,
+                                     int timeout_ms,
+                                     sealwire_event *events_out,
+                                     size_t events_max,
+                                     size_t *count_out);
+
+/**
+ * Ends the present wait of the engine, or its next one, by ::SEALWIRE_EVENT_WOKEN.
+ *
+ * Any thread, and signal handlers too: it takes no lock, asks for no memory and leaves errno where
+ * it succeeds. The engine must not be freed meanwhile.
+ */
+SEALWIRE_API
+sealwire_result sealwire_engine_wake(const sealwire_engine *engine);
+
+/**
+ * A descriptor that is readable, as poll() and epoll see it, where sealwire_engine_wait() has
+ * something to do: by it, and by sealwire_engine_timeout_ms(), the engine is nested in another
+ * loop. Each turn of that loop asks for the timeout, polls, and calls
+ * sealwire_engine_wait() with a timeout of 0 whatever the poll said.
+ *
+ * It is the engine's, which closes it. Nothing but to poll it is allowed; register it
+ * level-triggered. -1 where it may not be asked for.
+ */
+SEALWIRE_API
+int sealwire_engine_fd(const sealwire_engine *engine);
+
+/**
+ * How long another loop may wait for sealwire_engine_fd(), in milliseconds as poll() takes it: -1:
+ * for ever; 0 where something is to be done at once, such as sending what was written. To be asked
+ * right before each poll.
+ */
+SEALWIRE_API
+int sealwire_engine_timeout_ms(const sealwire_engine *engine);
+
+/**
+ * Number of connections that have not ended, with those that were freed and are being ended in the
+ * background: a program waits until it is 0 before it frees the engine, so that all is sent.
+ */
+SEALWIRE_API
+size_t sealwire_engine_conn_count(const sealwire_engine *engine);
+
+/**
+ * Copies the words for the engine's last failed call to `buf`, cut to `len` and ended by NUL, and
+ * returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
+ */
+SEALWIRE_API
+size_t sealwire_engine_error_text(const sealwire_engine *engine,
+                                  char *buf,
+                                  size_t len);
+
+/**
+ * errno of the engine's last failed call; 0 where it was no system call that failed.
+ */
+SEALWIRE_API
+int sealwire_engine_os_error(const sealwire_engine *engine);
+
+/**
+ * Frees an engine; NULL is fine. Its connections are cut at once and its listeners closed: what was
+ * written and not sent is lost (sealwire_engine_conn_count()). Handles of them that are left
+ * answer ::SEALWIRE_ERR_STATE and are still to be freed.
+ *
+ * The engine's thread; on another one nothing happens.
+ */
+SEALWIRE_API
+void sealwire_engine_free(sealwire_engine *engine);
+
+/**
+ * Listens on `address` ("127.0.0.1:3306", "[::1]:3306" or "unix:/run/db.sock"; port 0: one that is
+ * free) and accepts from the next wait on: each connection is told by ::SEALWIRE_EVENT_ACCEPTED.
+ *
+ * Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
+ * option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
+ * `config` is NULL they stay in plaintext. The listener keeps the configuration: its handle may be
+ * freed. `options` may be NULL, for the defaults.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of
+ * clients; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
+ */
+SEALWIRE_API
+sealwire_result sealwire_engine_listen(sealwire_engine *engine,
+                                       const sealwire_config *config,
+                                       const char *address,
+                                       const sealwire_listen_options *options,
+                                       sealwire_listener **listener_out);
+
+/**
+ * The TCP port, as the system chose it for port 0; 0 on a Unix socket, and on another thread.
+ */
+SEALWIRE_API
+uint16_t sealwire_listener_port(const sealwire_listener *listener);
+
+/**
+ * Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len` and
+ * ended by NUL, and returns its whole length without the NUL (snprintf's rule).
+ */
+SEALWIRE_API
+size_t sealwire_listener_address(const sealwire_listener *listener,
+                                 char *buf,
+                                 size_t len);
+
+/**
+ * Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the kernel
+ * had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
+ *
+ * The engine's thread; on another one nothing happens.
+ */
+SEALWIRE_API
+void sealwire_listener_free(sealwire_listener *listener);
+
+/**
+ * Listens on `address` ("127.0.0.1:3306", "[::1]:3306" or "unix:/run/db.sock"; port 0: one that is
+ * free) and accepts from the next wait on: each connection is told by ::SEALWIRE_EVENT_ACCEPTED.
+ *
+ * Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
+ * option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
+ * `config` is NULL they stay in plaintext. The listener keeps the configuration: its handle may be
+ * freed. `options` may be NULL, for the defaults.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of
+ * clients; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
+ */
+SEALWIRE_API
+sealwire_result sealwire_engine_listen(sealwire_engine *engine,
+                                       const sealwire_config *config,
+                                       const char *address,
+                                       const sealwire_listen_options *options,
+                                       sealwire_listener **listener_out);
+
+/**
+ * The TCP port, as the system chose it for port 0; 0 on a Unix socket, and on another thread.
+ */
+SEALWIRE_API
+uint16_t sealwire_listener_port(const sealwire_listener *listener);
+
+/**
+ * Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len` and
+ * ended by NUL, and returns its whole length without the NUL (snprintf's rule).
+ */
+SEALWIRE_API
+size_t sealwire_listener_address(const sealwire_listener *listener,
+                                 char *buf,
+                                 size_t len);
+
+/**
+ * Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the kernel
+ * had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
+ *
+ * The engine's thread; on another one nothing happens.
+ */
+SEALWIRE_API
+void sealwire_listener_free(sealwire_listener *listener);
 
 #ifdef __cplusplus
 }  // extern "C"

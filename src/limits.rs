@@ -80,6 +80,10 @@ pub const LINGER_LEN_MAX: usize = 1024 * 1024;
 /// Time after which accepting is tried again where descriptors or memory ran out, in ms.
 pub const ACCEPT_RETRY_MS: u64 = 1_000;
 
+/// Length of a receive buffer that a caller may ask for, in bytes: sixty records and more, which no
+/// socket hands over at once.
+pub const RECV_BUF_LEN_MAX: usize = 1024 * 1024;
+
 /// Operations that one system call of the engine carries: what a busy cycle of a thousand
 /// connections asks for. A cycle that asks for more makes more calls.
 pub const BACKEND_QUEUE_LEN: u32 = 1_024;

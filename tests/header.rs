@@ -8,9 +8,11 @@ const SOURCES: &[&str] = &[
     "version.rs",
     "result.rs",
     "config/mod.rs",
-    "config/builder.rs",
     "conn/mod.rs",
-    "conn/mysql.rs",
+    "engine/options.rs",
+    "engine/event.rs",
+    "engine/mod.rs",
+    "engine/listener.rs",
 ];
 
 /// Set in the environment, it writes the header rather than comparing it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the groups of tests and adds up what they say.
 
-    tests/run.py [lint] [cargo] [real]      all three where none is named
+    tests/run.py [lint] [cargo] [c] [real]      all four where none is named
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 where anything failed. With REQUIRE_ALL=1 in the
 environment a skipped test is a failed one, unless it is for want of MySQL's bootstrap. Each check of `lint` counts as
@@ -42,13 +42,13 @@ LINTS = [
 
 
 def main() -> int:
-    groups = {"lint": lint, "cargo": cargo, "real": real}
+    groups = {"lint": lint, "cargo": cargo, "c": c, "real": real}
     chosen = sys.argv[1:] or list(groups)
     unknown = [name for name in chosen if name not in groups]
     if unknown:
         print(f"unknown group {unknown[0]!r}; the groups are {', '.join(groups)}", file=sys.stderr)
         return 2
-    ahead = build_ahead() if {"lint", "real"} <= set(chosen) else None
+    ahead = build_ahead() if "lint" in chosen and {"c", "real"} & set(chosen) else None
     tallies = []
     for name in chosen:
         if ahead and name != "lint":
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def build_ahead() -> subprocess.Popen:
-    """Builds what is tested last beside the lints, which leave a core idle for long. `real` says what went wrong."""
+    """Builds what is tested last beside the lints, which leave a core idle for long. Who tests it says what went wrong."""
     silence = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(BUILD, cwd=ROOT, **silence)
 
@@ -114,7 +114,16 @@ def cargo(tally: Tally) -> None:
         tally.failures.append(f"cargo test: exit code {code}")
 
 
+def c(tally: Tally) -> None:
+    harnessed("c", tally)
+
+
 def real(tally: Tally) -> None:
+    harnessed("real", tally, f"-j{REAL_PROCESSES}")
+
+
+def harnessed(group: str, tally: Tally, *flags: str) -> None:
+    """Runs the tests of a folder that print a line each."""
     if "SEALWIRE_BIN" not in os.environ:
         code = stream(BUILD, lambda line: None)
         if code != 0:
@@ -125,13 +134,13 @@ def real(tally: Tally) -> None:
         if re.match(r"ok   ", line):
             tally.passed += 1
         elif match := re.match(r"FAIL (\S+)", line):
-            tally.failures.append(f"real {match[1]}")
+            tally.failures.append(f"{group} {match[1]}")
         elif match := re.match(r"skip (.*)", line):
-            tally.skips.append(f"real {match[1]}")
+            tally.skips.append(f"{group} {match[1]}")
 
-    code = stream([python_of_the_tests(), "-u", "tests/real", f"-j{REAL_PROCESSES}"], read)
+    code = stream([python_of_the_tests(), "-u", f"tests/{group}", *flags], read)
     if code != 0 and not tally.failures:
-        tally.failures.append(f"tests/real: exit code {code}")
+        tally.failures.append(f"tests/{group}: exit code {code}")
 
 
 def python_of_the_tests() -> str:

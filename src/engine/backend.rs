@@ -21,7 +21,7 @@
 //! ended or failed before: then it is `Eof` or `RecvFailed`. No receive has two end notices.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::address::{Address, PeerAddress};
@@ -41,6 +41,9 @@ pub struct SocketKey(pub u32);
 /// A call with a key that was closed, or that breaks the order stated with the call, is a defect of
 /// the caller and may panic.
 pub trait Backend {
+    /// Which one it is.
+    fn name(&self) -> &'static str;
+
     /// Which one it is, and what it switched on or off.
     fn describe(&self) -> String;
 
@@ -103,6 +106,14 @@ pub trait Backend {
         timeout: Option<Duration>,
         completions: &mut Vec<Completion>,
     ) -> io::Result<()>;
+
+    /// True where [`Backend::wait`] has something to do whatever the kernel says, as what was asked
+    /// for and not submitted yet.
+    fn has_work(&self) -> bool;
+
+    /// A descriptor that polls as readable while the kernel has something for [`Backend::wait`];
+    /// none where nothing waits in a kernel.
+    fn fd(&self) -> Option<RawFd>;
 
     /// Gives the memory of a lease back, in any order. A lease that is dropped instead is memory
     /// that the back end cannot lend again.

@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// The time to wait: no longer than up to the next deadline.
-    fn shorten(&self, timeout: Option<Duration>) -> Option<Duration> {
+    pub(super) fn shorten(&self, timeout: Option<Duration>) -> Option<Duration> {
         let deadline = self
             .timers
             .next()

@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::backend::{
     self, Backend, BackendOptions, Completion, ListenOptions, SocketKey, SocketOptions,
 };
 use super::choice;
-use super::events::{ConnId, Event, ListenerId};
+use super::events::{ConnId, Event, ListenerId, Stage};
 use super::fifo::Fifos;
 use super::io::Io;
 use super::listener::{Listener, ListenerState};
@@ -122,6 +122,11 @@ impl Engine {
         self.fallback_reason.as_deref()
     }
 
+    /// The name of the back end: `io_uring`, `epoll` or `sim`.
+    pub fn backend_name(&self) -> &'static str {
+        self.io.backend.name()
+    }
+
     /// The back end, and what it switched on or off.
     pub fn describe(&self) -> String {
         self.io.backend.describe()
@@ -130,6 +135,28 @@ impl Engine {
     /// The time of the present cycle.
     pub fn now(&self) -> Now {
         self.io.now
+    }
+
+    /// Reads the clock within a cycle: whoever does other work between two waits calls it before
+    /// what sets a deadline.
+    pub fn update_now(&mut self) -> Now {
+        self.io.now = self.io.backend.now();
+        self.io.now
+    }
+
+    /// A descriptor that polls as readable where [`Engine::wait`] has something to do, to nest the
+    /// engine in another loop, which waits for no longer than [`Engine::poll_timeout`]; none on a
+    /// back end without a kernel.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.io.backend.fd()
+    }
+
+    /// How long nothing is to be done unless the descriptor is readable; `None`: for ever.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if !self.dirty.is_empty() || self.io.backend.has_work() {
+            return Some(Duration::ZERO);
+        }
+        self.shorten(None)
     }
 
     /// A handle by which other threads end a wait early.
@@ -392,6 +419,11 @@ impl Engine {
             Ok(Address::Ip(address)) => Some(address),
             _ => None,
         }
+    }
+
+    /// How far the connection has come; nothing once it is gone.
+    pub fn stage(&self, id: ConnId) -> Option<Stage> {
+        self.slot(id).map(Slot::stage)
     }
 
     /// What the TLS handshake agreed on, once it is complete.

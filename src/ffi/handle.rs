@@ -8,6 +8,7 @@ use std::thread::{self, ThreadId};
 
 use super::result::sealwire_result::{self, *};
 use super::result::{Failure, Outcome};
+use crate::engine::Waker;
 use crate::error::{Error, ErrorKind};
 
 /// A type as C sees it, which has no contents, and what a pointer to it really points to.
@@ -31,27 +32,35 @@ struct Guarded<T> {
     is_busy: AtomicBool,
     is_poisoned: AtomicBool,
     process: u64,
-    /// The only thread that may use it, where there is one.
-    thread: Option<ThreadId>,
+    /// The only thread that may use it, once there is one.
+    thread: OnceLock<ThreadId>,
+    /// What alone of an engine is for other threads.
+    waker: Option<Waker>,
     inner: UnsafeCell<T>,
 }
 
 /// A handle for any thread, one at a time; or for any number of them, where it is only ever shared.
 pub(super) fn make<C: Opaque>(inner: C::Inner) -> *mut C {
-    own(inner, None)
+    own(inner, OnceLock::new(), None)
 }
 
 /// A handle for this thread alone.
 pub(super) fn make_for_this_thread<C: Opaque>(inner: C::Inner) -> *mut C {
-    own(inner, Some(thread::current().id()))
+    own(inner, thread::current().id().into(), None)
 }
 
-fn own<C: Opaque>(inner: C::Inner, thread: Option<ThreadId>) -> *mut C {
+/// The same, with something that other threads may use all the while.
+pub(super) fn make_with_waker<C: Opaque>(inner: C::Inner, waker: Waker) -> *mut C {
+    own(inner, thread::current().id().into(), Some(waker))
+}
+
+fn own<C: Opaque>(inner: C::Inner, thread: OnceLock<ThreadId>, waker: Option<Waker>) -> *mut C {
     let guarded = Guarded {
         is_busy: AtomicBool::new(false),
         is_poisoned: AtomicBool::new(false),
         process: process(),
         thread,
+        waker,
         inner: UnsafeCell::new(inner),
     };
     Box::into_raw(Box::new(guarded)).cast()
@@ -93,9 +102,15 @@ pub(super) fn enter<C: Opaque, R>(
         let text = format!("{} is in use by another call", C::NAME);
         return Err(Failure::caller(SEALWIRE_ERR_THREAD, text));
     }
-    // SAFETY: `is_busy` was false, so nobody else has it.
-    let inner = unsafe { &mut *guarded.inner.get() };
-    let done = catch_unwind(AssertUnwindSafe(|| call(inner)));
+    // It may have been bound to a thread since the check.
+    let done = match guarded.check_thread() {
+        Ok(()) => {
+            // SAFETY: `is_busy` was false, so nobody else has it.
+            let inner = unsafe { &mut *guarded.inner.get() };
+            catch_unwind(AssertUnwindSafe(|| call(inner)))
+        }
+        Err(failure) => Ok(Err(failure)),
+    };
     guarded.is_busy.store(false, Ordering::Release);
     done.unwrap_or_else(|_| Err(guarded.poison()))
 }
@@ -112,6 +127,30 @@ where
     // SAFETY: nobody enters it, so nobody has it mutably.
     let inner = unsafe { &*guarded.inner.get() };
     catch_unwind(AssertUnwindSafe(|| call(inner))).unwrap_or_else(|_| Err(guarded.poison()))
+}
+
+/// Lets nobody but this thread use the handle from now on.
+pub(super) fn bind_to_this_thread<C: Opaque>(handle: *const C) -> Result<(), Failure> {
+    let guarded = guarded_by(handle)?;
+    guarded.thread.get_or_init(|| thread::current().id());
+    Ok(())
+}
+
+/// Wakes whoever waits inside of the handle: from any thread, and from a signal handler too, since
+/// neither a lock nor memory is asked for.
+pub(super) fn wake<C: Opaque>(handle: *const C) -> sealwire_result {
+    if handle.is_null() {
+        return SEALWIRE_ERR_NULL;
+    }
+    // SAFETY: not NULL; that it is a handle that was not freed is the caller's to keep.
+    let guarded = unsafe { &*handle.cast::<Guarded<C::Inner>>() };
+    if guarded.process != process() {
+        return SEALWIRE_ERR_FORKED;
+    }
+    if let Some(waker) = &guarded.waker {
+        waker.wake();
+    }
+    SEALWIRE_OK
 }
 
 /// Takes the handle back, unless it belongs to another thread: to end what that is in the midst of
@@ -153,19 +192,24 @@ impl<T> Guarded<T> {
             let text = "the handle belongs to the process that forked this one";
             return Err(Failure::caller(SEALWIRE_ERR_FORKED, text));
         }
-        if self.is_foreign() {
-            let text = "the handle belongs to another thread";
-            return Err(Failure::caller(SEALWIRE_ERR_THREAD, text));
-        }
+        self.check_thread()?;
         match self.is_poisoned.load(Ordering::Relaxed) {
             true => Err(panicked()),
             false => Ok(()),
         }
     }
 
+    fn check_thread(&self) -> Result<(), Failure> {
+        if !self.is_foreign() {
+            return Ok(());
+        }
+        let text = "the handle belongs to another thread";
+        Err(Failure::caller(SEALWIRE_ERR_THREAD, text))
+    }
+
     fn is_foreign(&self) -> bool {
-        self.thread
-            .is_some_and(|thread| thread != thread::current().id())
+        let thread = self.thread.get();
+        thread.is_some_and(|thread| *thread != thread::current().id())
     }
 
     fn poison(&self) -> Failure {

@@ -25,3 +25,5 @@ mod result;
 mod config;
 
 mod conn;
+
+mod engine;

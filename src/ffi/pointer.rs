@@ -3,7 +3,8 @@
 //! What cannot be seen (that memory behind a pointer is alive, as long as said, and nobody else's)
 //! is the header's contract; everything else is checked here.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::time::Duration;
 
 use super::result::Failure;
 
@@ -37,6 +38,96 @@ pub(super) fn shared<'a, T>(name: &str, pointer: *const T) -> Result<&'a T, Fail
     }
     // SAFETY: not NULL and aligned, and the caller says that the value is there.
     Ok(unsafe { &*pointer })
+}
+
+/// Memory of the caller for values that are written one after the other.
+pub(super) struct OutSlice<T> {
+    start: *mut T,
+    room: usize,
+    len: usize,
+}
+
+impl<T> OutSlice<T> {
+    pub(super) fn new(name: &str, start: *mut T, room: usize) -> Result<Self, Failure> {
+        let Out(start) = Out::new(name, start)?;
+        match room.checked_mul(size_of::<T>()) {
+            Some(1..=LEN_MAX) => Ok(Self {
+                start,
+                room,
+                len: 0,
+            }),
+            _ => Err(Failure::argument(format!(
+                "{name} cannot have room for {room}"
+            ))),
+        }
+    }
+
+    /// Writes behind what was written; nothing where there is no room.
+    pub(super) fn push(&mut self, value: T) {
+        if self.has_room() {
+            // SAFETY: within the memory that the caller gave for the length of the call.
+            let place = unsafe { self.start.add(self.len) };
+            // SAFETY: as above, and aligned.
+            unsafe { place.write(value) };
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.len < self.room
+    }
+
+    /// The number of values written.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// A struct of options, which grows from version to version.
+///
+/// # Safety
+///
+/// Its first field is a `usize`, and any bytes are a value of it.
+pub(super) unsafe trait Options: Copy + Default {
+    /// Its size in the first version, in bytes.
+    const LEN_MIN: usize;
+}
+
+/// The options of a caller, whose header may be older or newer than this library, as the size in
+/// front says; NULL is for the defaults.
+pub(super) fn options<T: Options>(name: &str, pointer: *const T) -> Result<T, Failure> {
+    let mut options = T::default();
+    if pointer.is_null() {
+        return Ok(options);
+    }
+    if !pointer.is_aligned() {
+        return Err(Failure::argument(format!("{name} is not aligned")));
+    }
+    // SAFETY: not NULL and aligned, and the size is what comes first.
+    let size = unsafe { pointer.cast::<usize>().read() };
+    if !(T::LEN_MIN..=OPTIONS_LEN_MAX).contains(&size) {
+        return Err(Failure::argument(format!(
+            "{name} has size {size}, and has to have sizeof (*{name})"
+        )));
+    }
+    // SAFETY: not NULL, and the caller says that so many bytes are there.
+    let given = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), size) };
+    let (known, unknown) = given.split_at(size.min(size_of::<T>()));
+    if unknown.iter().any(|byte| *byte != 0) {
+        return Err(Failure::argument(format!(
+            "{name} asks for something that this version of the library does not know"
+        )));
+    }
+    let target = (&raw mut options).cast::<u8>();
+    // SAFETY: no longer than the options, and any bytes are a value of them.
+    unsafe { target.copy_from_nonoverlapping(known.as_ptr(), known.len()) };
+    Ok(options)
+}
+
+/// A time as poll() takes it, in milliseconds. Rounded up: woken too early, a caller would spin
+/// until the deadline.
+pub(super) fn poll_ms(left: Duration) -> c_int {
+    c_int::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX)
 }
 
 /// `len` bytes; NULL is fine for none.
@@ -112,3 +203,9 @@ fn check(name: &str, pointer: *const c_void, len: usize) -> Result<(), Failure> 
     }
     Ok(())
 }
+
+/// The longest memory there is, in bytes.
+const LEN_MAX: usize = isize::MAX as usize;
+
+/// Options of any version are shorter, in bytes: more is a size that was never set.
+const OPTIONS_LEN_MAX: usize = 1_024;

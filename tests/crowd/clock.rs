@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ struct AheadBackend {
 }
 
 impl Backend for AheadBackend {
+    fn name(&self) -> &'static str {
+        self.backend.name()
+    }
+
     fn describe(&self) -> String {
         self.backend.describe()
     }
@@ -101,6 +105,14 @@ impl Backend for AheadBackend {
         completions: &mut Vec<Completion>,
     ) -> io::Result<()> {
         self.backend.wait(timeout, completions)
+    }
+
+    fn has_work(&self) -> bool {
+        self.backend.has_work()
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        self.backend.fd()
     }
 
     fn recycle(&mut self, lease: Lease) {

@@ -7,7 +7,7 @@ mod sockets;
 
 use std::io;
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
@@ -75,6 +75,10 @@ impl EpollBackend {
 }
 
 impl Backend for EpollBackend {
+    fn name(&self) -> &'static str {
+        "epoll"
+    }
+
     fn describe(&self) -> String {
         let (count, len) = self.sockets.lease_limits();
         format!("epoll: {count} receive buffers of {len} bytes")
@@ -166,6 +170,14 @@ impl Backend for EpollBackend {
         self.events = events;
         self.sockets.read_queued(completions);
         Ok(())
+    }
+
+    fn has_work(&self) -> bool {
+        self.sockets.has_work()
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.poll.as_raw_fd())
     }
 
     fn recycle(&mut self, lease: Lease) {

@@ -228,6 +228,12 @@ impl Sockets {
         !self.readable.is_empty()
     }
 
+    /// Whether there is something to do without waiting.
+    pub(super) fn has_work(&self) -> bool {
+        let is_quiet = self.ready.is_empty() && self.closing.is_empty() && self.sends.is_empty();
+        !is_quiet || self.has_readable()
+    }
+
     /// Notes what epoll said about a socket, and does what that unblocked except for reading.
     pub(super) fn on_event(
         &mut self,

@@ -13,7 +13,7 @@ mod world;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -184,6 +184,10 @@ struct SimBackend {
 }
 
 impl Backend for SimBackend {
+    fn name(&self) -> &'static str {
+        "sim"
+    }
+
     fn describe(&self) -> String {
         format!("sim: seed {}", self.world.borrow().seed())
     }
@@ -251,6 +255,14 @@ impl Backend for SimBackend {
         }
         self.world.borrow_mut().wait(timeout, completions);
         Ok(())
+    }
+
+    fn has_work(&self) -> bool {
+        true
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        None
     }
 
     fn recycle(&mut self, lease: Lease) {

@@ -266,6 +266,10 @@ impl Slot {
         (!is_closed).then_some(self.key)
     }
 
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
     pub(super) fn facts(&self) -> Option<&Arc<Facts>> {
         self.conn.as_ref()?.facts()
     }

@@ -103,9 +103,14 @@ impl BufRing {
         }
     }
 
+    /// Whether buffers were given back of which the kernel does not know.
+    pub(super) fn has_unpublished(&self) -> bool {
+        self.published != self.tail
+    }
+
     /// Tells the kernel of all buffers given back since the last time.
     pub(super) fn publish(&mut self) {
-        if self.published == self.tail {
+        if !self.has_unpublished() {
             return;
         }
         self.published = self.tail;

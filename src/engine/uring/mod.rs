@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -270,6 +270,10 @@ impl UringBackend {
 }
 
 impl Backend for UringBackend {
+    fn name(&self) -> &'static str {
+        "io_uring"
+    }
+
     fn describe(&self) -> String {
         let registered = match self.ring.is_registered() {
             true => ", registered ring",
@@ -415,6 +419,14 @@ impl Backend for UringBackend {
             self.complete(&cqe, completions);
         }
         Ok(())
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty() || self.ring.has_queued() || self.bufs.has_unpublished()
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.ring.fd())
     }
 
     fn recycle(&mut self, lease: Lease) {

@@ -1,6 +1,6 @@
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
@@ -20,6 +20,7 @@ pub(super) struct Ring {
     sq: ManuallyDrop<SubmissionQueue<'static>>,
     cq: ManuallyDrop<CompletionQueue<'static>>,
     owner: *mut IoUring,
+    fd: RawFd,
     queue: Vec<squeue::Entry>,
     is_registered: bool,
     enters: u64,
@@ -28,6 +29,7 @@ pub(super) struct Ring {
 impl Ring {
     /// Takes a ring that was set up by this thread.
     pub(super) fn new(ring: IoUring) -> Self {
+        let fd = ring.as_raw_fd();
         let owner = Box::into_raw(Box::new(ring));
         // SAFETY: the box lives until `drop`, and nothing but the three parts uses it until then.
         let ring: &'static mut IoUring = unsafe { &mut *owner };
@@ -39,6 +41,7 @@ impl Ring {
             sq: ManuallyDrop::new(sq),
             cq: ManuallyDrop::new(cq),
             owner,
+            fd,
             is_registered,
             enters: 0,
         }
@@ -47,6 +50,17 @@ impl Ring {
     /// For registrations.
     pub(super) fn submitter(&self) -> &Submitter<'static> {
         &self.submitter
+    }
+
+    /// The ring's descriptor, which polls as readable while completions, or work that leads to
+    /// them, are there to be taken.
+    pub(super) fn fd(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Whether operations wait to be submitted.
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty() || !self.sq.is_empty()
     }
 
     /// Whether the kernel finds the ring without a look into the table of descriptors.

@@ -46,19 +46,27 @@ pub extern "C" fn sealwire_config_free(config: *const sealwire_config) {
 impl Config {
     pub(super) fn into_handle(ends: Ends) -> *const sealwire_config {
         let current = RwLock::new(ends);
-        handle::make::<sealwire_config>(Self { current })
+        handle::make::<sealwire_config>(Arc::new(Self { current }))
+    }
+
+    /// What the configuration is at this moment.
+    pub(super) fn current(&self) -> Ends {
+        let current = self.current.read();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// What the configuration is at this moment.
 pub(super) fn current(config: *const sealwire_config) -> Result<Ends, Failure> {
-    handle::share(config, |config| {
-        let current = config.current.read();
-        Ok(current.unwrap_or_else(PoisonError::into_inner).clone())
-    })
+    handle::share(config, |config| Ok(config.current()))
+}
+
+/// The configuration as reloads leave it, for those that outlive its handle.
+pub(super) fn kept(config: *const sealwire_config) -> Result<Arc<Config>, Failure> {
+    handle::share(config, |config| Ok(Arc::clone(config)))
 }
 
 impl Opaque for sealwire_config {
-    type Inner = Config;
+    type Inner = Arc<Config>;
     const NAME: &'static str = "config";
 }

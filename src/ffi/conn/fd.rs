@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use socket2::{SockRef, Type};
@@ -11,10 +11,10 @@ use crate::ffi::result::Failure;
 
 /// A socket that stays the caller's.
 #[derive(Clone, Copy)]
-pub(super) struct Fd(RawFd);
+pub(in crate::ffi) struct Fd(RawFd);
 
 impl Fd {
-    pub(super) fn new(fd: RawFd) -> Result<Self, Failure> {
+    pub(in crate::ffi) fn new(fd: RawFd) -> Result<Self, Failure> {
         if fd < 0 {
             return Err(Failure::argument(format!("fd is {fd}")));
         }
@@ -28,6 +28,18 @@ impl Fd {
                 "descriptor {fd} is no socket: {error}"
             ))),
         }
+    }
+
+    /// Another descriptor of the same socket, of our own.
+    pub(in crate::ffi) fn duplicate(self) -> io::Result<OwnedFd> {
+        // SAFETY: as in `with`.
+        unsafe { BorrowedFd::borrow_raw(self.0) }.try_clone_to_owned()
+    }
+
+    /// Closes what the caller gave away.
+    pub(in crate::ffi) fn close(self) {
+        // SAFETY: the caller says that it is nobody else's.
+        drop(unsafe { OwnedFd::from_raw_fd(self.0) });
     }
 
     /// Waits until something can be read, for at most `timeout`; false where it cannot.

@@ -7,16 +7,22 @@ mod mysql;
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
+use std::ptr;
 
+pub(in crate::ffi) use self::fd::Fd;
 use self::frames::Frames;
-use self::link::{Link, Role};
+pub(in crate::ffi) use self::link::Role;
+use self::link::{Driven, Link};
 use self::mysql::Upgrade;
 use super::config::{self, Ends, sealwire_config};
+use super::engine::{Shared, core};
 use super::handle::{self, Fallible, Opaque, ask, guarded};
 use super::pointer::{self, Out};
 use super::result::sealwire_result::{self, *};
 use super::result::{Failure, Outcome};
 use crate::buf::Pools;
+use crate::conn::Connection;
+use crate::engine::{ConnId, Engine};
 use crate::error::{Error, ErrorKind};
 use crate::tls::ServerName;
 
@@ -39,6 +45,7 @@ pub(super) struct Conn {
     link: Link,
     frames: Frames,
     upgrade: Upgrade,
+    user_data: *mut c_void,
     error: Option<Error>,
 }
 
@@ -232,9 +239,9 @@ pub extern "C" fn sealwire_conn_wants_write(conn: *const sealwire_conn) -> bool 
 }
 
 /// How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
-/// where something can be read without waiting, so that a loop which polls with it never hangs on
-/// plaintext that the descriptor does not tell of. When the time has passed, any call judges the
-/// deadline.
+/// where something can be read without waiting, plaintext, the end or an error, and where the
+/// connection has not begun. A loop that polls with it and then reads never hangs on what the
+/// descriptor does not tell of. When the time has passed, any call judges the deadline.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_timeout_ms(conn: *const sealwire_conn) -> c_int {
     ask(conn, -1, |conn| conn.link.timeout_ms())
@@ -285,6 +292,52 @@ pub extern "C" fn sealwire_conn_output_sent(
     call(conn, |conn, pools| conn.link.output_sent(len, pools))
 }
 
+/// Keeps a word of the caller with the connection; the events of an engine carry it. NULL before.
+#[unsafe(no_mangle)]
+pub extern "C" fn sealwire_conn_set_user_data(
+    conn: *mut sealwire_conn,
+    user_data: *mut c_void,
+) -> sealwire_result {
+    call(conn, |conn, _| {
+        conn.user_data = user_data;
+        Ok(SEALWIRE_OK)
+    })
+}
+
+/// The word of the caller; NULL where none was kept.
+#[unsafe(no_mangle)]
+pub extern "C" fn sealwire_conn_user_data(conn: *const sealwire_conn) -> *mut c_void {
+    user_data(conn)
+}
+
+/// Whether ::SEALWIRE_EVENT_READABLE is told and bytes are received, on a connection of an engine:
+/// true before. While it is false the kernel's memory fills, which stops the peer: for a program that
+/// cannot pass on at once what it reads. A handshake goes on regardless.
+///
+/// ::SEALWIRE_ERR_STATE where the connection belongs to no engine.
+#[unsafe(no_mangle)]
+pub extern "C" fn sealwire_conn_set_reading(
+    conn: *mut sealwire_conn,
+    is_on: bool,
+) -> sealwire_result {
+    call(conn, |conn, _| conn.link.set_reading(is_on))
+}
+
+/// Copies the address of the peer of a connection of an engine ("192.0.2.7:50123", or "unix") to
+/// `buf`, cut to `len` and ended by NUL, and returns its whole length without the NUL (snprintf's
+/// rule). 0 where the connection belongs to no engine.
+#[unsafe(no_mangle)]
+pub extern "C" fn sealwire_conn_peer_address(
+    conn: *const sealwire_conn,
+    buf: *mut c_char,
+    len: usize,
+) -> usize {
+    ask(conn, 0, |conn| {
+        let peer = conn.link.peer().map(|peer| peer.to_string());
+        pointer::copy_text(&peer.unwrap_or_default(), buf, len)
+    })
+}
+
 /// errno of the connection's last failed call; 0 where it was no system call that failed.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_os_error(conn: *const sealwire_conn) -> c_int {
@@ -320,19 +373,50 @@ pub extern "C" fn sealwire_conn_error_text(
     })
 }
 
-impl Conn {
-    fn into_handle(role: Role) -> *mut sealwire_conn {
-        let link = Link::new(role);
-        handle::make(Self {
-            link,
-            frames: Frames::default(),
-            upgrade: Upgrade::default(),
-            error: None,
-        })
-    }
+/// Gives a connection that has not begun to the engine of this thread, whose `start` begins it.
+pub(super) fn attach(
+    handle: *mut sealwire_conn,
+    shared: &Shared,
+    start: impl FnOnce(&mut Engine, Connection, u64) -> Result<ConnId, Error>,
+) -> Result<(), Failure> {
+    handle::enter(handle, |conn| {
+        let key = conn.link.attach(shared, start)?;
+        core(shared)?.set_handle(key, handle);
+        handle::bind_to_this_thread(handle)
+    })
+}
+
+/// The handle of a connection that has begun on the engine of this thread.
+pub(super) fn accepted(shared: &Shared, key: usize, role: Role) -> *mut sealwire_conn {
+    let link = Link::Driven(Driven::accepted(shared, key, role));
+    handle::make_for_this_thread(Conn::new(link))
+}
+
+/// The caller's word for a connection.
+pub(super) fn user_data(handle: *const sealwire_conn) -> *mut c_void {
+    ask(handle, ptr::null_mut(), |conn| conn.user_data)
+}
+
+/// Keeps why the engine ended a connection.
+pub(super) fn keep(handle: *const sealwire_conn, error: Error) {
+    ask(handle, (), |conn| conn.keep(error));
 }
 
 impl Conn {
+    fn into_handle(role: Role) -> *mut sealwire_conn {
+        handle::make(Self::new(Link::new(role)))
+    }
+
+    fn new(link: Link) -> Self {
+        Self {
+            link,
+            frames: Frames::default(),
+            upgrade: Upgrade::default(),
+            user_data: ptr::null_mut(),
+            error: None,
+        }
+    }
+
     /// Sends what is left of packets, in front of everything else.
     fn settle(&mut self, pools: &mut Pools) -> Outcome {
         match self.frames.queued() {

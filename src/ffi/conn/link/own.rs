@@ -1,46 +1,48 @@
-//! What moves the bytes of a connection, and how far it has come.
+//! A connection whose bytes a descriptor of the caller moves, or the caller itself.
 
 use std::os::fd::RawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use super::fd::Fd;
+use super::{Role, without_tls};
 use crate::buf::Pools;
-use crate::conn::Connection;
 use crate::endpoint::Endpoint;
 use crate::engine::Clock;
 use crate::error::Error;
+use crate::ffi::conn::fd::Fd;
+use crate::ffi::pointer;
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
 use crate::stream::{self, Moved};
 use crate::time::Now;
-use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
-/// Which end it is.
-pub(super) enum Role {
-    Client {
-        config: Arc<ClientConfig>,
-        name: ServerName<'static>,
-    },
-    Server {
-        config: Arc<ServerConfig>,
-    },
-}
-
-pub(super) struct Link {
+/// A connection whose bytes a descriptor of the caller moves, or the caller itself.
+pub(in crate::ffi::conn) struct Own {
     role: Role,
     is_plain_first: bool,
     fd: Option<Fd>,
     /// None before the first use.
     end: Option<Endpoint>,
+    /// Whoever reads has been told of the end, or of the error that is the end.
+    is_end_told: bool,
 }
 
-impl Link {
+impl Own {
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
             is_plain_first: false,
             fd: None,
             end: None,
+            is_end_told: false,
+        }
+    }
+
+    /// What an engine needs to begin it.
+    pub(super) fn unbegun_parts(&self) -> Result<(Role, bool), Failure> {
+        self.check_unbegun()?;
+        match self.fd {
+            Some(_) => Err(Failure::state("the connection has a descriptor already")),
+            None => Ok((self.role.clone(), self.is_plain_first)),
         }
     }
 
@@ -67,6 +69,7 @@ impl Link {
         match &self.role {
             Role::Client { config, name } => end.start_tls_client(config, name, now(), pools)?,
             Role::Server { config } => end.start_tls_server(config, now())?,
+            Role::Plain => return Err(without_tls()),
         }
         Ok(SEALWIRE_OK)
     }
@@ -93,11 +96,13 @@ impl Link {
         self.begin(pools)?;
         loop {
             let read = self.end()?.read(now(), target, pools);
+            self.is_end_told |= read.is_err();
             let read = read.inspect_err(|_| self.send_alert(pools))?;
             if read > 0 || target.is_empty() {
                 return Ok((SEALWIRE_OK, read));
             }
             if self.end()?.is_ended() {
+                self.is_end_told = true;
                 return Ok((SEALWIRE_EOF, 0));
             }
             // What the handshake or a key update owes the peer, which may wait for it.
@@ -192,21 +197,18 @@ impl Link {
     }
 
     pub(super) fn timeout_ms(&self) -> i32 {
+        // The first call begins it, and nothing comes on a descriptor before that.
         let Some(end) = &self.end else {
-            return -1;
+            return 0;
         };
-        if end.pending() > 0 {
+        let has_end_to_tell = (end.is_ended() || end.failure().is_some()) && !self.is_end_told;
+        if end.pending() > 0 || has_end_to_tell {
             return 0;
         }
         let Some(deadline) = end.poll_timeout() else {
             return -1;
         };
-        // Rounded up: woken too early, a caller would spin until the deadline.
-        let left = deadline
-            .since(now().monotonic)
-            .as_nanos()
-            .div_ceil(1_000_000);
-        i32::try_from(left).unwrap_or(i32::MAX)
+        pointer::poll_ms(deadline.since(now().monotonic))
     }
 
     pub(super) fn release(&mut self, pools: &mut Pools) {
@@ -241,11 +243,7 @@ impl Link {
         if let Some(end) = &mut self.end {
             return Ok(end.handle_timeout(now)?);
         }
-        let conn = match (&self.role, self.is_plain_first) {
-            (_, true) => Connection::plain(),
-            (Role::Client { config, name }, _) => Connection::client(config, name, now, pools)?,
-            (Role::Server { config }, _) => Connection::server(config, now),
-        };
+        let conn = self.role.begin(self.is_plain_first, now, pools)?;
         self.end = Some(Endpoint::new(conn));
         Ok(())
     }

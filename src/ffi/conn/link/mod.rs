@@ -1,0 +1,189 @@
+//! What moves the bytes of a connection, and how far it has come.
+
+mod driven;
+mod own;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+pub(super) use self::driven::Driven;
+use self::own::Own;
+use crate::buf::Pools;
+use crate::conn::Connection;
+use crate::engine::{ConnId, Engine, PeerAddress};
+use crate::error::Error;
+use crate::ffi::engine::Shared;
+use crate::ffi::result::sealwire_result;
+use crate::ffi::result::{Failure, Outcome};
+use crate::time::Now;
+use crate::tls::{ClientConfig, ServerConfig, ServerName};
+
+/// Which end it is.
+#[derive(Clone)]
+pub(in crate::ffi) enum Role {
+    Client {
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    },
+    Server {
+        config: Arc<ServerConfig>,
+    },
+    /// Either one, without TLS.
+    Plain,
+}
+
+/// A connection, by what moves its bytes.
+pub(super) enum Link {
+    /// A descriptor of the caller, or the caller itself.
+    Own(Own),
+    /// An engine.
+    Driven(Driven),
+}
+
+/// The same call on either kind.
+macro_rules! on {
+    ($self:ident, $link:ident => $call:expr) => {
+        match $self {
+            Link::Own($link) => $call,
+            Link::Driven($link) => $call,
+        }
+    };
+}
+
+impl Link {
+    pub(super) fn new(role: Role) -> Self {
+        Self::Own(Own::new(role))
+    }
+
+    /// Gives a connection that has not begun to an engine, whose `start` begins it; the key is what
+    /// it is known by there.
+    pub(super) fn attach(
+        &mut self,
+        shared: &Shared,
+        start: impl FnOnce(&mut Engine, Connection, u64) -> Result<ConnId, Error>,
+    ) -> Result<usize, Failure> {
+        let (role, is_plain_first) = self.own()?.unbegun_parts()?;
+        let link = Driven::attach(shared, role, is_plain_first, start)?;
+        let key = link.key();
+        *self = Self::Driven(link);
+        Ok(key)
+    }
+
+    pub(super) fn set_fd(&mut self, fd: RawFd) -> Outcome {
+        self.own()?.set_fd(fd)
+    }
+
+    pub(super) fn set_plaintext(&mut self) -> Outcome {
+        self.own()?.set_plaintext()
+    }
+
+    pub(super) fn start_tls(&mut self, pools: &mut Pools) -> Outcome {
+        on!(self, link => link.start_tls(pools))
+    }
+
+    pub(super) fn handshake(&mut self, pools: &mut Pools) -> Outcome {
+        on!(self, link => link.handshake(pools))
+    }
+
+    pub(super) fn read(
+        &mut self,
+        target: &mut [u8],
+        pools: &mut Pools,
+    ) -> Result<(sealwire_result, usize), Failure> {
+        on!(self, link => link.read(target, pools))
+    }
+
+    pub(super) fn write(
+        &mut self,
+        data: &[u8],
+        pools: &mut Pools,
+    ) -> Result<(sealwire_result, usize), Failure> {
+        on!(self, link => link.write(data, pools))
+    }
+
+    pub(super) fn flush(&mut self, pools: &mut Pools) -> Outcome {
+        on!(self, link => link.flush(pools))
+    }
+
+    pub(super) fn shutdown(&mut self, pools: &mut Pools) -> Outcome {
+        on!(self, link => link.shutdown(pools))
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8], pools: &mut Pools) -> Result<usize, Failure> {
+        self.own()?.feed(bytes, pools)
+    }
+
+    pub(super) fn output(&mut self, pools: &mut Pools) -> Result<&[u8], Failure> {
+        self.own()?.output(pools)
+    }
+
+    pub(super) fn output_sent(&mut self, len: usize, pools: &mut Pools) -> Outcome {
+        self.own()?.output_sent(len, pools)
+    }
+
+    pub(super) fn set_reading(&mut self, on: bool) -> Outcome {
+        self.driven()?.set_reading(on)
+    }
+
+    pub(super) fn peer(&self) -> Option<PeerAddress> {
+        match self {
+            Self::Own(_) => None,
+            Self::Driven(link) => link.peer(),
+        }
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        on!(self, link => link.pending())
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        on!(self, link => link.queued())
+    }
+
+    pub(super) fn wants_read(&self) -> bool {
+        on!(self, link => link.wants_read())
+    }
+
+    pub(super) fn timeout_ms(&self) -> i32 {
+        on!(self, link => link.timeout_ms())
+    }
+
+    pub(super) fn release(&mut self, pools: &mut Pools) {
+        on!(self, link => link.release(pools))
+    }
+
+    fn own(&mut self) -> Result<&mut Own, Failure> {
+        match self {
+            Self::Own(link) => Ok(link),
+            Self::Driven(_) => Err(Failure::state("the connection belongs to an engine")),
+        }
+    }
+
+    fn driven(&mut self) -> Result<&mut Driven, Failure> {
+        match self {
+            Self::Driven(link) => Ok(link),
+            Self::Own(_) => Err(Failure::state("the connection belongs to no engine")),
+        }
+    }
+}
+
+impl Role {
+    /// The connection, as it begins.
+    pub(in crate::ffi) fn begin(
+        &self,
+        is_plain_first: bool,
+        now: Now,
+        pools: &mut Pools,
+    ) -> Result<Connection, Error> {
+        match self {
+            _ if is_plain_first => Ok(Connection::plain()),
+            Self::Client { config, name } => Connection::client(config, name, now, pools),
+            Self::Server { config } => Ok(Connection::server(config, now)),
+            Self::Plain => Ok(Connection::plain()),
+        }
+    }
+}
+
+fn without_tls() -> Failure {
+    Failure::state("the connection has no configuration for TLS")
+}

@@ -1,0 +1,184 @@
+"""The examples against real counterparts, each under what finds mistakes of memory and of threads."""
+
+import difflib
+import socket
+import subprocess
+import threading
+
+from harness import certs
+from harness.case import free_port, tcp_route
+from harness.process import Process, run
+from toolchain import EXAMPLES, ROOT, SANITIZERS, THREADS, VALGRIND, CCase, checked
+
+MEMORY = (SANITIZERS, VALGRIND)
+# What watches a program makes its handshake slow.
+PATIENT = {"handshake_timeout_s": 300}
+
+
+class ExampleCase(CCase):
+    needs = ("openssl", "valgrind")
+
+    def client(self, tool, source, *arguments, input: bytes | None = None, code: int = 0):
+        done = run(*tool.command(source, *arguments), env=tool.environment(), input=input, timeout_s=60)
+        self.assertEqual(done.returncode, code, f"{tool.name}\n{done.stdout}{done.stderr}")
+        return done
+
+    def s_server(self, *flags) -> int:
+        own, port = certs.server(), free_port()
+        command = ["openssl", "s_server", "-quiet", "-accept", f"127.0.0.1:{port}", "-cert", own.cert, "-key", own.key]
+        self.start(Process("s_server", command + list(flags), self.scratch / f"s_server-{port}.log", port))
+        return port
+
+    def listening(self, tool, source, *arguments) -> int:
+        """The port of a server that prints it."""
+        server = subprocess.Popen(
+            list(map(str, tool.command(source, 0, *arguments))),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=tool.environment(),
+        )
+        self.addCleanup(self.judge_server, server, tool)
+        return int(server.stdout.readline())
+
+    def judge_server(self, server, tool):
+        server.stdin.close()
+        code = server.wait(30)
+        server.stdout.close()
+        self.assertEqual(code, 0, f"{tool.name}: the server's exit code")
+
+
+class Clients(ExampleCase):
+    def test_blocking_client(self):
+        port = self.s_server("-rev")
+        for tool in MEMORY:
+            done = self.client(tool, EXAMPLES / "blocking_client.c", "localhost", port, ca(), "was it a car")
+            self.assertEqual(done.stdout, "rac a ti saw\n")
+
+    def test_client_in_cxx(self):
+        port = self.s_server("-rev")
+        for tool in MEMORY:
+            done = self.client(tool, EXAMPLES / "client.cc", "localhost", port, ca(), "was it a car")
+            self.assertEqual(done.stdout, "rac a ti saw\n")
+
+    def test_poll_client_through_the_gateway(self):
+        echo = self.listening(SANITIZERS, EXAMPLES / "legacy/echo_server.c")
+        gateway = self.gateway(tcp_route(f"127.0.0.1:{echo}"), **PATIENT)
+        text = "".join(f"line {number}\n" for number in range(20_000))
+        for tool in MEMORY:
+            source = EXAMPLES / "poll_client.c"
+            done = self.client(tool, source, "localhost", gateway.port, ca(), input=text.encode())
+            self.assertTrue(done.stdout == text, f"{len(done.stdout)} of {len(text)} bytes came back")
+
+    def test_a_server_that_is_not_believed(self):
+        port = self.s_server("-rev")
+        stranger = certs.authority("stranger").cert
+        for source in ("blocking_client.c", "client.cc"):
+            done = self.client(SANITIZERS, EXAMPLES / source, "localhost", port, stranger, "hello", code=1)
+            self.assertIn("SEALWIRE_ERR_CERT_UNKNOWN_ISSUER", done.stderr)
+            self.assertIn("test CA", done.stderr)
+
+
+class WithoutPeers(ExampleCase):
+    def test_memory_pair(self):
+        own = certs.server()
+        for tool in MEMORY:
+            done = self.client(tool, EXAMPLES / "memory_pair.c", ca(), own.cert, own.key)
+            self.assertEqual(done.stdout, "hello from memory\n")
+
+    def test_threads_share_a_configuration(self):
+        own = certs.server()
+        self.client(THREADS, ROOT / "tests/c/programs/threads.c", ca(), own.cert, own.key)
+
+    def test_the_sanitizers_are_in(self):
+        source = EXAMPLES / "memory_pair.c"
+        self.assertIn("__asan_init", checked("nm", "-D", SANITIZERS.program(source)))
+        self.assertIn("__tsan_init", checked("nm", "-D", THREADS.program(ROOT / "tests/c/programs/threads.c")))
+
+    def test_every_tool_finds_what_it_is_there_for(self):
+        source = ROOT / "tests/c/programs/mistakes.c"
+        finds = {"leak": MEMORY, "overflow": MEMORY, "race": (THREADS,)}
+        for mistake, tools in finds.items():
+            for tool in tools:
+                with self.subTest(mistake, tool=tool.name):
+                    self.client(tool, source, mistake, code=99)
+
+
+class Ports(ExampleCase):
+    """Programs as they were before TLS, and what had to change."""
+
+    def test_blocking_tool(self):
+        with Answering(b"uptime 7 days\n") as plain:
+            before = self.client(SANITIZERS, EXAMPLES / "legacy/blocking_tool.c", "localhost", plain.port, "uptime")
+        with Answering(b"uptime 7 days\n") as plain:
+            gateway = self.gateway(tcp_route(f"127.0.0.1:{plain.port}"), **PATIENT)
+            for tool in MEMORY:
+                source = EXAMPLES / "legacy/blocking_tool_tls.c"
+                after = self.client(tool, source, "localhost", gateway.port, "uptime", ca())
+                self.assertEqual(after.stdout, before.stdout)
+        self.assertEqual(before.stdout, "uptime 7 days\n")
+
+    def test_echo_server(self):
+        own = certs.server()
+        text = "".join(f"line {number}\n" for number in range(5_000))
+        for tool in MEMORY:
+            port = self.listening(tool, EXAMPLES / "legacy/echo_server_tls.c", own.cert, own.key)
+            with subprocess.Popen(
+                ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca(), "-connect", f"localhost:{port}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            ) as client:
+                writer = threading.Thread(target=write, args=(client.stdin, text.encode()))
+                writer.start()
+                received = client.stdout.read(len(text))
+                writer.join()
+                client.stdin.close()
+                client.terminate()
+            self.assertTrue(received.decode() == text, f"{tool.name}: {len(received)} of {len(text)} bytes came back")
+
+    def test_what_changes_is_under_40_lines(self):
+        for name in ("blocking_tool", "echo_server"):
+            before, after = (EXAMPLES / f"legacy/{name}{suffix}.c" for suffix in ("", "_tls"))
+            lines = list(difflib.unified_diff(before.read_text().splitlines(), after.read_text().splitlines(), n=0))
+            changed = [line for line in lines[2:] if line.startswith(("+", "-"))]
+            self.assertLess(len(changed), 40, name)
+            self.assertGreater(len(changed), 10, name)
+
+
+class Answering:
+    """A server of plain TCP that answers every connection's first line, and hangs up."""
+
+    def __init__(self, answer: bytes):
+        self.answer = answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.listener.close()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with client, client.makefile("rb") as lines:
+                lines.readline()
+                client.sendall(self.answer)
+
+
+def write(stream, data: bytes) -> None:
+    stream.write(data)
+    stream.flush()
+
+
+def ca():
+    return certs.authority().cert
