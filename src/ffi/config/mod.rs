@@ -1,6 +1,6 @@
 //! `sealwire_config`: what connections share (`SSL_CTX`).
 
-mod builder;
+pub(super) mod builder;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
