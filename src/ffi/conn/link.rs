@@ -13,7 +13,7 @@ use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
 use crate::stream::{self, Moved};
 use crate::time::Now;
-use crate::tls::{ClientConfig, ServerConfig, ServerName};
+use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
 
 /// Which end it is.
 pub(super) enum Role {
@@ -207,6 +207,21 @@ impl Link {
             .as_nanos()
             .div_ceil(1_000_000);
         i32::try_from(left).unwrap_or(i32::MAX)
+    }
+
+    /// What the handshake agreed on, once it is complete; none in plaintext.
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        self.end
+            .as_ref()?
+            .connection()
+            .facts()
+            .map(|facts| &**facts)
+    }
+
+    /// True before the connection was used, and from then until application data can be written.
+    pub(super) fn is_handshaking(&self) -> bool {
+        let end = self.end.as_ref();
+        end.is_none_or(|end| end.connection().is_handshaking())
     }
 
     pub(super) fn release(&mut self, pools: &mut Pools) {

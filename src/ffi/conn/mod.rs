@@ -3,11 +3,16 @@
 mod fd;
 mod link;
 
+mod facts;
+
+mod require;
+
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::Arc;
 
 use self::link::{Link, Role};
-use super::config::{self, Ends, sealwire_config};
+use super::config::{self, Accounts, Ends, sealwire_config};
 use super::handle::{self, Fallible, Opaque, ask, guarded};
 use super::pointer::{self, Out};
 use super::result::sealwire_result::{self, *};
@@ -33,6 +38,8 @@ pub struct sealwire_conn {
 /// What is behind a `sealwire_conn`.
 pub(super) struct Conn {
     link: Link,
+    /// What a server's accounts must come with; none at a client.
+    accounts: Option<Arc<Accounts>>,
     error: Option<Error>,
 }
 
@@ -56,7 +63,7 @@ pub extern "C" fn sealwire_conn_new_client(
             None if needs_name => return Err(Failure::null("server_name")),
             None => unnamed()?,
         };
-        out.set(Conn::into_handle(Role::Client { config, name }));
+        out.set(Conn::into_handle(Role::Client { config, name }, None));
         Ok(SEALWIRE_OK)
     })
 }
@@ -71,10 +78,10 @@ pub extern "C" fn sealwire_conn_new_server(
 ) -> sealwire_result {
     guarded(|| {
         let out = Out::new("conn_out", conn_out)?;
-        let Ends::Server { config } = config::current(config)? else {
+        let Ends::Server { config, accounts } = config::current(config)? else {
             return Err(Failure::argument("config is one of clients"));
         };
-        out.set(Conn::into_handle(Role::Server { config }));
+        out.set(Conn::into_handle(Role::Server { config }, Some(accounts)));
         Ok(SEALWIRE_OK)
     })
 }
@@ -304,9 +311,12 @@ pub extern "C" fn sealwire_conn_error_text(
 }
 
 impl Conn {
-    fn into_handle(role: Role) -> *mut sealwire_conn {
-        let link = Link::new(role);
-        handle::make(Self { link, error: None })
+    fn into_handle(role: Role, accounts: Option<Arc<Accounts>>) -> *mut sealwire_conn {
+        handle::make(Self {
+            link: Link::new(role),
+            accounts,
+            error: None,
+        })
     }
 }
 
