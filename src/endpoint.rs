@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection, Data};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::time::{Monotonic, Now};
 use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
@@ -281,7 +281,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`] where one has passed.
+    /// [`ErrorKind::Timeout`](crate::error::ErrorKind::Timeout) where one has passed.
     pub fn handle_timeout(&mut self, now: Now) -> Result<()> {
         if let Err(error) = self.conn.handle_timeout(now) {
             self.failure.get_or_insert(error);
@@ -289,17 +289,16 @@ impl Endpoint {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    /// The connection and nothing else, to be driven by somebody else.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Misuse`] where bytes have arrived or wait to be sent that would be lost.
-    pub fn into_connection(self) -> Result<Connection, (Self, Error)> {
-        if self.has_input() || self.pending() > 0 || self.output.is_some() {
-            let text = "bytes have been moved on this connection already";
-            return Err((self, Error::new(ErrorKind::Misuse, text)));
+    /// Gives every buffer back.
+    pub fn release(&mut self, pools: &mut Pools) {
+        for buf in [self.input.take(), self.output.take()]
+            .into_iter()
+            .flatten()
+        {
+            pools.send.give(buf);
         }
-        Ok(self.conn)
+        self.chunk = Chunk::None;
+        self.conn.release(pools);
     }
 
     fn chunk(&self) -> &[u8] {
@@ -364,19 +363,5 @@ impl Endpoint {
         {
             pools.send.give(input);
         }
-    }
-}
-
-impl Endpoint {
-    /// Gives every buffer back.
-    pub fn release(&mut self, pools: &mut Pools) {
-        for buf in [self.input.take(), self.output.take()]
-            .into_iter()
-            .flatten()
-        {
-            pools.send.give(buf);
-        }
-        self.chunk = Chunk::None;
-        self.conn.release(pools);
     }
 }

@@ -1,6 +1,7 @@
 //! A connection whose bytes an engine moves.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Role, without_tls};
 use crate::buf::Pools;
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::ffi::engine::{Driving, Shared, core};
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
+use crate::tls::Facts;
 
 /// A connection of an engine, which may be gone before it.
 pub(in crate::ffi) struct Driven {
@@ -166,6 +168,21 @@ impl Driven {
             0 => -1,
             _ => 0,
         }
+    }
+
+    /// What the handshake agreed on, once it is complete; none in plaintext.
+    pub(super) fn facts(&self) -> Option<Arc<Facts>> {
+        core(&self.shared).ok()?.facts(self.key)
+    }
+
+    /// True until application data can be written.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.ask(false, |engine, conn| {
+            matches!(
+                engine.stage(conn.id),
+                Some(Stage::Connect | Stage::Handshake)
+            )
+        })
     }
 
     pub(super) fn release(&mut self, _pools: &mut Pools) {

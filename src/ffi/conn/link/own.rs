@@ -1,7 +1,7 @@
 //! A connection whose bytes a descriptor of the caller moves, or the caller itself.
 
 use std::os::fd::RawFd;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::{Role, without_tls};
 use crate::buf::Pools;
@@ -14,6 +14,7 @@ use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
 use crate::stream::{self, Moved};
 use crate::time::Now;
+use crate::tls::Facts;
 
 /// A connection whose bytes a descriptor of the caller moves, or the caller itself.
 pub(in crate::ffi::conn) struct Own {
@@ -209,6 +210,17 @@ impl Own {
             return -1;
         };
         pointer::poll_ms(deadline.since(now().monotonic))
+    }
+
+    /// What the handshake agreed on, once it is complete; none in plaintext.
+    pub(super) fn facts(&self) -> Option<Arc<Facts>> {
+        self.end.as_ref()?.connection().facts().cloned()
+    }
+
+    /// True before the connection was used, and from then until application data can be written.
+    pub(super) fn is_handshaking(&self) -> bool {
+        let end = self.end.as_ref();
+        end.is_none_or(|end| end.connection().is_handshaking())
     }
 
     pub(super) fn release(&mut self, pools: &mut Pools) {
