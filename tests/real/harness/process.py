@@ -83,7 +83,17 @@ class Process:
         until(still_possible, what)
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(self._descriptors())
+
+    def until_descriptors(self, count: int, what: str) -> None:
+        """Waits for so many of them, and lists those there are where it waits in vain."""
+        until(lambda: self.descriptors() == count, f"{count} descriptors: {what}", evidence=self._list_descriptors)
+
+    def _descriptors(self) -> list[Path]:
+        return list(Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def _list_descriptors(self) -> str:
+        return "".join(f"    {fd.name}: {os.readlink(fd)}\n" for fd in self._descriptors())
 
     def rss_kib(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -97,12 +107,12 @@ class Process:
         return "".join(f"    {self.name}| {line[:400]}\n" for line in text)
 
 
-def until(is_so, what: str, patience_s: float = PATIENCE_S) -> None:
-    """Polls until something is so. Only the failure depends on time."""
+def until(is_so, what: str, patience_s: float = PATIENCE_S, evidence=lambda: "") -> None:
+    """Polls until something is so. Only the failure depends on time; it says what `evidence` gives."""
     end = time.monotonic() + patience_s
     while not is_so():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {patience_s} s: {what}")
+            raise AssertionError(f"not within {patience_s} s: {what}\n{evidence()}")
         time.sleep(0.01)
 
 
