@@ -159,12 +159,12 @@ class Killed(MysqlCase):
     def start_gateway(self, database):
         made = route("test", client_side("required"), server_side(database, "verify-full"))
         # Its status says in what phase a session is that is left at the end.
-        metrics = Metrics(f"127.0.0.1:{free_port()}")
-        proxy = self.gateway(made, launcher=RETURNING_MEMORY, metrics=f"{metrics.host}:{metrics.port}")
+        address = f"127.0.0.1:{free_port()}"
+        proxy = self.gateway(made, launcher=RETURNING_MEMORY, metrics=address)
         proxy.judges_failures = False
         # Once it has answered, it has all the descriptors that it keeps.
-        metrics.get("/healthz")
-        until(lambda: not tcp_table.connections_of({metrics.port}), "its connection is closed")
+        Metrics(address).get("/healthz")
+        until(lambda: not tcp_table.connections_of([address]), "its connection is closed")
         self.descriptors = proxy.descriptors()
         return proxy
 

@@ -126,8 +126,7 @@ class Gateway(Process):
         until(lambda: self.sockets() == count, what, evidence=self._connections)
 
     def _sockets(self) -> list[tcp_table.Row]:
-        ports = {int(listen.rsplit(":", 1)[1]) for route in self.routes for listen in route["listen"]}
-        return tcp_table.connections_of(ports)
+        return tcp_table.connections_of([listen for route in self.routes for listen in route["listen"]])
 
     def _connections(self) -> str:
         """What the kernel says of them, and the gateway of itself where it is asked for its status."""

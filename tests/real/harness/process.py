@@ -108,11 +108,16 @@ class Process:
 
 
 def until(is_so, what: str, patience_s: float = PATIENCE_S, evidence=lambda: "") -> None:
-    """Polls until something is so. Only the failure depends on time; it says what `evidence` gives."""
-    end = time.monotonic() + patience_s
+    """Polls until something is so. Only the failure depends on time. It says what `evidence` gives, and whether this
+    process itself stood still meanwhile, as it does on a machine that is paused or far too busy."""
+    looked_at, slowest_s = time.monotonic(), 0.0
+    end = looked_at + patience_s
     while not is_so():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {patience_s} s: {what}\n{evidence()}")
+        now = time.monotonic()
+        looked_at, slowest_s = now, max(slowest_s, now - looked_at)
+        if now > end:
+            slowest = f"the slowest look took {slowest_s:.1f} s"
+            raise AssertionError(f"not within {patience_s} s: {what}; {slowest}\n{evidence()}")
         time.sleep(0.01)
 
 

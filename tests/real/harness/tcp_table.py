@@ -1,7 +1,9 @@
 """The kernel's list of TCP sockets, which has those too that are in no list of a process: io_uring's."""
 
+import ipaddress
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,15 +46,27 @@ class Row:
         return f"{ends} {self.state}, queues {self.queues}, timer {self.timer}, held by {holder(self.inode)}"
 
 
-def connections_of(ports: set[int]) -> list[Row]:
-    """Sockets with one of these ports at either end that are neither closed nor waiting out their time."""
-    # Thousands of others may be waiting out theirs: only what can match is parsed.
-    marks = re.compile("|".join(f":{port:04X} " for port in ports))
+def connections_of(addresses: list[str]) -> list[Row]:
+    """Sockets with one of these addresses at either end that are neither closed nor waiting out their time.
+
+    The address counts as well as the port: servers in namespaces have ports of their own, and so has every run of these
+    tests that goes on beside this one.
+    """
+    marks = re.compile("|".join(mark(address) for address in addresses))
     found = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        lines = Path(table).read_text().splitlines()[1:]
-        found += [parse(line) for line in lines if marks.search(line)]
+        # Thousands may be waiting out their time: only what can match is parsed.
+        found += [parse(line) for line in Path(table).read_text().splitlines()[1:] if marks.search(line)]
     return [row for row in found if row.is_open()]
+
+
+def mark(address: str) -> str:
+    """The pattern of an address as the kernel writes it: words in the order of this machine's bytes."""
+    host, port = address.rsplit(":", 1)
+    ip = ipaddress.ip_address(host.strip("[]"))
+    words = [ip.packed[at : at + 4] for at in range(0, len(ip.packed), 4)]
+    digits = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+    return f" {'[0-9A-F]+' if ip.is_unspecified else digits}:{int(port):04X} "
 
 
 def parse(line: str) -> Row:
