@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use sealwire::conn::Connection;
-use sealwire::engine::sim::{Sim, SimOptions, SimPeer};
+use sealwire::engine::sim::{Faults, Sim, SimOptions, SimPeer};
 use sealwire::engine::{BackendChoice, ConnId, Engine, EngineOptions, Event, SocketOptions};
 
 use super::chain::listen_options;
@@ -16,6 +16,7 @@ const BUF_LEN: usize = 512;
 /// Fewer than one receive may take, and more.
 const BUF_COUNTS: [u16; 2] = [4, 16];
 const MESSAGES: usize = 30;
+const CYCLE: Duration = Duration::from_millis(1);
 /// Cycles in which only they send.
 const BEHIND: usize = 3;
 
@@ -45,6 +46,10 @@ fn whoever_found_no_buffer_is_not_overtaken_in_the_simulator() {
 fn overtake_simulated(seed: u64, buf_count: u16) {
     let sim = Sim::new(SimOptions {
         seed,
+        faults: Faults {
+            late_steps_max: 2,
+            ..Faults::default()
+        },
         recv_buf_len: BUF_LEN,
         recv_buf_count: buf_count.into(),
         ..SimOptions::default()
@@ -58,7 +63,7 @@ fn overtake_simulated(seed: u64, buf_count: u16) {
     let mut ids = Vec::new();
     let mut events = Vec::new();
     while ids.len() < peers.len() {
-        engine.wait(Some(Duration::ZERO), &mut events).unwrap();
+        engine.wait(Some(CYCLE), &mut events).unwrap();
         for event in events.drain(..) {
             if let Event::Accepted { id, .. } = event {
                 engine.start(id, Connection::plain(), 0);
@@ -113,7 +118,7 @@ fn check(engine: &mut Engine, ids: &[ConnId], mut send: impl FnMut(usize, &[u8])
             if cycles == BEHIND {
                 assert_eq!(send(FLOODERS, &[1]), 1);
             }
-            engine.wait(Some(Duration::ZERO), &mut events).unwrap();
+            engine.wait(Some(CYCLE), &mut events).unwrap();
             for event in events.drain(..) {
                 if let Event::Readable { id } = event {
                     is_there |= id == honest;
