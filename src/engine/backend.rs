@@ -74,7 +74,8 @@ pub trait Backend {
     fn adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> io::Result<SocketKey>;
 
     /// Receives from now on, until an end notice or [`Backend::recv_stop`]. Only called while no
-    /// receive is armed: after the end notice of the one before.
+    /// receive is armed: after the end notice of the one before. Where buffers are short those that
+    /// are armed anew are served first, in the order of these calls.
     fn recv(&mut self, key: SocketKey);
 
     /// Stops receiving. What was received before is still reported, what was not stays in the

@@ -47,11 +47,16 @@ impl Engine {
     fn flush(&mut self) -> bool {
         let Self {
             dirty,
+            starved,
             slots,
             io,
             timers,
             ..
         } = self;
+        // Back ends serve in the order of arming: who had a buffer comes behind who had none.
+        for index in starved.drain(..) {
+            slots[index as usize].flush(io);
+        }
         dirty.retain(|&index| {
             let slot = &mut slots[index as usize];
             slot.flush(io);
@@ -115,7 +120,15 @@ impl Engine {
                 None => self.io.pools.send.give(buf),
             },
             Completion::Eof { key } => self.update(key, |slot, _| slot.handle_eof()),
-            Completion::RecvStarved { key } | Completion::RecvStopped { key } => {
+            Completion::RecvStarved { key } => {
+                if let Some(index) = self.conn_of(key)
+                    && self.slots[index as usize].has_no_input()
+                {
+                    self.starved.push(index);
+                }
+                self.update(key, |slot, _| slot.handle_recv_stopped());
+            }
+            Completion::RecvStopped { key } => {
                 self.update(key, |slot, _| slot.handle_recv_stopped());
             }
             Completion::RecvFailed { key, error } => {

@@ -38,6 +38,8 @@ pub struct Engine {
     pub(super) owners: Vec<Owner>,
     /// Connections that something happened to, or that have something to report.
     pub(super) dirty: Vec<u32>,
+    /// Connections that found no receive buffer in this cycle, the one that waits longest first.
+    pub(super) starved: Vec<u32>,
     /// Connections whose end has been reported, to be freed by the next cycle.
     pub(super) dead: Vec<u32>,
     pub(super) timers: Timers,
@@ -107,6 +109,7 @@ impl Engine {
             listeners: Slab::new(),
             owners: Vec::new(),
             dirty: Vec::new(),
+            starved: Vec::new(),
             dead: Vec::new(),
             timers: Timers::default(),
             accept_retry_at: None,

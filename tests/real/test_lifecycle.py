@@ -235,7 +235,7 @@ class Killed(Case):
         until(lambda: load.exchanges > reached + 200, "the load goes on")
         load.stop()
         self.assertTrue(all(is_an_end(error) for error in load.errors), load.errors)
-        until(lambda: gateway.sockets() == 0, "no connection is left")
+        gateway.until_sockets(0, "no connection is left")
         until(lambda: redis.clients() == 0, "no connection is left at the server")
 
     def test_server_stopped_in_the_middle_of_an_answer(self):

@@ -46,7 +46,7 @@ class Backpressure(Case):
         self.assertEqual(hash_of(readers[0]), pattern_digest(length))
         readers[0].close()
         gateway.judges_failures = False  # nineteen clients left in the middle
-        until(lambda: gateway.sockets() == 0, "no connection is left")
+        gateway.until_sockets(0, "no connection is left")
 
     def test_slow_server(self):
         """The same in the other direction: the client is stopped."""
@@ -120,7 +120,7 @@ class Timeouts(Case):
             clients.ask(connection, b"then nothing")
             self.assertTrue(clients.is_ended(connection))
             gateway.failed(clients.name(connection), "timeout")
-        until(lambda: gateway.sockets() == 0, "no connection is left")
+        gateway.until_sockets(0, "no connection is left")
 
     def test_traffic_is_not_idle(self):
         """Bytes in one direction keep the whole connection."""
@@ -186,7 +186,7 @@ class Connections(Case):
             self.assertTrue(clients.is_ended(fourth))
         gateway.claimed(**{"class": "limit"})
         inside.pop().unwrap().close()
-        until(lambda: gateway.sockets() == 4, "one connection is gone")
+        gateway.until_sockets(4, "one connection is gone")
         with clients.tls(gateway.port) as instead:
             self.assertEqual(clients.ask(instead, b"instead"), b"instead")
             instead.unwrap()
@@ -263,7 +263,7 @@ class GivenBack(Case):
                         if kind == 3:
                             linger = b"\1\0\0\0\0\0\0\0"
                             secured.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        until(lambda: gateway.sockets() == 0, "no connection is left")
+        gateway.until_sockets(0, "no connection is left")
 
     def test_descriptors_and_memory(self):
         gateway = self.gateway(tcp_route(Listener(self, echo).address))
@@ -283,7 +283,7 @@ class GivenBack(Case):
             for _ in range(count):
                 with clients.tls(gateway.port) as connection:
                     self.assertTrue(clients.is_ended(connection))
-            until(lambda: gateway.sockets() == 0, "no connection is left")
+            gateway.until_sockets(0, "no connection is left")
 
         attempts(200)
         descriptors, rss = gateway.descriptors(), gateway.rss_kib()

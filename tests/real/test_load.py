@@ -82,7 +82,7 @@ class Crowd(Case):
         """Descriptors and memory of the gateway, in KiB, once a crowd has come and gone."""
         most = asyncio.run(self.crowd(gateway.port, redis))
         self.assertGreaterEqual(most, CONNECTIONS)
-        until(lambda: gateway.sockets() == 0, "no connection is left")
+        gateway.until_sockets(0, "no connection is left")
         until(lambda: redis.clients() == 0, "no connection is left at the server")
         return gateway.descriptors(), gateway.rss_kib()
 

@@ -6,8 +6,10 @@ import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import databases, pki, sysbench
+from harness import databases, pki, sysbench, tcp_table
+from harness.case import free_port
 from harness.databases import PASSWORD
+from harness.metrics import Metrics
 from harness.mysql_case import (
     PLAIN,
     TLS_1_3,
@@ -95,7 +97,7 @@ class Sysbench(MysqlCase):
         self.assertEqual((found.errors, found.reconnects), (0, 0))
         self.assertGreater(found.queries, seconds * 500)
         until(lambda: database.sessions() == 0, "no session is left at the server")
-        until(lambda: proxy.sockets() == 0, "no connection is left")
+        proxy.until_sockets(0, "no connection is left")
 
     def test_mariadb(self):
         # At length on the back end of choice.
@@ -144,7 +146,7 @@ class Crowd(MysqlCase):
                 found = list(pool.map(speak, crowd))
                 self.assertEqual(found, [str(client.greeting.thread_id) for client in crowd])
             list(pool.map(Client.quit, crowd))
-        until(lambda: proxy.sockets() == 0, "no connection is left")
+        proxy.until_sockets(0, "no connection is left")
         until(lambda: database.sessions() == 0, "no session is left at the server")
         return proxy.descriptors(), proxy.rss_kib()
 
@@ -159,8 +161,13 @@ class Killed(MysqlCase):
 
     def start_gateway(self, database):
         made = route("test", client_side("required"), server_side(database, "verify-full"))
-        proxy = self.gateway(made, launcher=RETURNING_MEMORY)
+        # Its status says in what phase a session is that is left at the end.
+        address = f"127.0.0.1:{free_port()}"
+        proxy = self.gateway(made, launcher=RETURNING_MEMORY, metrics=address)
         proxy.judges_failures = False
+        # Once it has answered, it has all the descriptors that it keeps.
+        Metrics(address).get("/healthz")
+        until(lambda: not tcp_table.connections_of([address]), "its connection is closed")
         self.descriptors = proxy.descriptors()
         return proxy
 
@@ -175,9 +182,9 @@ class Killed(MysqlCase):
         strange = [error for error in load.errors if not is_an_end(error)]
         self.assertEqual(strange, [])
         self.assertTrue(load.errors, "no client noticed anything")
-        until(lambda: proxy.sockets() == 0, "no connection is left")
+        proxy.until_sockets(0, "no connection is left")
         until(lambda: database.sessions() == 0, "no session is left at the server")
-        until(lambda: proxy.descriptors() == self.descriptors, "no descriptor is left")
+        proxy.until_descriptors(self.descriptors, "no descriptor is left")
 
     def check_gateway(self, database):
         proxy = self.start_gateway(database)

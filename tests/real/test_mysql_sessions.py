@@ -291,7 +291,7 @@ class Commands(Session):
         for driver in (drivers.MariadbCli(), drivers.PyMysql(), drivers.Connector(), drivers.Mysql2()):
             driver.check()
             driver.ask(self.target, "SELECT 1")
-        until(lambda: self.proxy.sockets() == 0, "no connection is left")
+        self.proxy.until_sockets(0, "no connection is left")
         self.assertEqual(self.proxy.failures(), [])
 
     def test_idle_session(self):

@@ -33,6 +33,9 @@ pub(super) struct Sockets {
     buf_len: usize,
     leases_len: usize,
     leases_max: usize,
+    /// Sockets that were just armed and may be readable: their turn is before that of the others,
+    /// who have had theirs.
+    armed: Vec<SocketKey>,
     /// Sockets that may be armed and readable.
     readable: Vec<SocketKey>,
     /// Sockets with a send that was not tried yet.
@@ -74,6 +77,7 @@ impl Sockets {
             buf_len: options.recv_buf_len,
             leases_len: 0,
             leases_max,
+            armed: Vec::new(),
             readable: Vec::new(),
             sends: Vec::new(),
             closing: Vec::new(),
@@ -129,7 +133,10 @@ impl Sockets {
         let socket = self.socket_mut(key);
         debug_assert!(!socket.is_armed, "armed twice");
         socket.is_armed = true;
-        self.queue_readable(key);
+        if socket.is_readable && !socket.is_queued {
+            socket.is_queued = true;
+            self.armed.push(key);
+        }
     }
 
     pub(super) fn recv_stop(&mut self, key: SocketKey) {
@@ -225,7 +232,7 @@ impl Sockets {
 
     /// Whether there is something to read without waiting.
     pub(super) fn has_readable(&self) -> bool {
-        !self.readable.is_empty()
+        !self.armed.is_empty() || !self.readable.is_empty()
     }
 
     /// Whether there is something to do without waiting.
@@ -259,9 +266,9 @@ impl Sockets {
 
     /// Receives from, and accepts on, the sockets that are readable.
     pub(super) fn read_queued(&mut self, completions: &mut Vec<Completion>) {
-        let len = self.readable.len();
-        for index in 0..len {
-            let key = self.readable[index];
+        let mut queue = mem::take(&mut self.armed);
+        queue.append(&mut self.readable);
+        for key in queue.drain(..) {
             let Some(socket) = self.sockets.get_mut(key.0 as usize) else {
                 continue;
             };
@@ -275,8 +282,7 @@ impl Sockets {
             }
             self.queue_readable(key);
         }
-        // What was queued again stands behind.
-        self.readable.drain(..len);
+        self.armed = queue;
     }
 
     fn add(&mut self, socket: EpollSocket) -> io::Result<SocketKey> {

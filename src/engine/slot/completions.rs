@@ -44,6 +44,11 @@ impl Slot {
         }
     }
 
+    /// True where nothing that was received is left to be read.
+    pub(in crate::engine) fn has_no_input(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
     pub(in crate::engine) fn handle_recv_stopped(&mut self) {
         self.receiving = Receiving::Off;
     }

@@ -446,8 +446,8 @@ impl Sessions {
     }
 
     /// The stream of `side` has ended; so does the one that continues it. When both have, so does
-    /// the session. A server of MySQL that ends its stream has closed: whoever asks it more is
-    /// answered by a reset.
+    /// the session. No end of a protocol that is followed keeps half a connection: whoever ends its
+    /// stream has closed, and the other one may have nothing to say to that for ever.
     fn peer_closed(&mut self, engine: &mut Engine, key: usize, side: Side) {
         let Some(session) = self.slab.get_mut(key) else {
             return;
@@ -467,7 +467,7 @@ impl Sessions {
         if session.phase != Phase::Relaying {
             return;
         }
-        let has_closed = side == Side::Server && session.follower.is_some();
+        let has_closed = session.follower.is_some();
         if has_closed || session.leg(side.other()).is_ended {
             session.end(engine);
         } else if let Some(id) = session.leg(side.other()).id {

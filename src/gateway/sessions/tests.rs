@@ -4,6 +4,7 @@ mod live;
 mod mysql;
 mod proxy;
 mod reload;
+mod silent;
 
 use std::io;
 use std::net::SocketAddr;

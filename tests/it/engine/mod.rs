@@ -1,6 +1,7 @@
 //! The engine: each topic on every back end, and what only the simulator can bring about.
 
 mod chain;
+mod fairness;
 mod negotiation;
 mod pair;
 mod rpc;
@@ -63,9 +64,13 @@ fn epoll() -> Option<Engine> {
     Some(open(BackendChoice::Epoll).unwrap())
 }
 
-/// None where the machine forbids io_uring, unless REQUIRE_ALL demands it.
 fn uring() -> Option<Engine> {
-    match open(BackendChoice::Uring) {
+    usable(open(BackendChoice::Uring))
+}
+
+/// None where the machine forbids io_uring, unless REQUIRE_ALL demands it.
+fn usable(opened: sealwire::error::Result<Engine>) -> Option<Engine> {
+    match opened {
         Ok(engine) => Some(engine),
         Err(reason) => {
             assert!(std::env::var_os("REQUIRE_ALL").is_none(), "{reason}");

@@ -3,10 +3,13 @@
 import itertools
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
-from .process import Process
+from . import tcp_table
+from .metrics import Metrics
+from .process import Process, until
 
 ROOT = Path(__file__).resolve().parents[3]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -115,19 +118,23 @@ class Gateway(Process):
         assert not found, f"log lines that nobody expected: {found}"
 
     def sockets(self) -> int:
-        """Connections of its ports that are neither closed nor waiting out their time.
+        """Connections of its ports that are neither closed nor waiting out their time."""
+        return len(self._sockets())
 
-        Descriptors in io_uring's own table are in no list of the process; the kernel's list of sockets has them.
-        """
-        ports = {int(listen.rsplit(":", 1)[1]) for route in self.routes for listen in route["listen"]}
-        listen_state, time_wait = "0A", "06"
-        count = 0
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            for line in Path(table).read_text().splitlines()[1:]:
-                _, local, remote, state = line.split()[:4]
-                is_ours = any(int(end.rsplit(":", 1)[1], 16) in ports for end in (local, remote))
-                count += is_ours and state not in (listen_state, time_wait)
-        return count
+    def until_sockets(self, count: int, what: str) -> None:
+        """Waits for so many of them, and tells of those there are where it waits in vain."""
+        until(lambda: self.sockets() == count, what, evidence=self._connections)
+
+    def _sockets(self) -> list[tcp_table.Row]:
+        return tcp_table.connections_of([listen for route in self.routes for listen in route["listen"]])
+
+    def _connections(self) -> str:
+        """What the kernel says of them, and the gateway of itself where it is asked for its status."""
+        lines = [f"    {row}\n" for row in self._sockets()]
+        if "metrics" in self.settings:
+            _, page = Metrics(self.settings["metrics"]).get("/")
+            lines.append(" ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL).split()))
+        return "".join(lines)
 
     def _is_trouble(self, event: dict) -> bool:
         if event["number"] in self._claimed:

@@ -83,7 +83,17 @@ class Process:
         until(still_possible, what)
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return len(self._descriptors())
+
+    def until_descriptors(self, count: int, what: str) -> None:
+        """Waits for so many of them, and lists those there are where it waits in vain."""
+        until(lambda: self.descriptors() == count, f"{count} descriptors: {what}", evidence=self._list_descriptors)
+
+    def _descriptors(self) -> list[Path]:
+        return list(Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def _list_descriptors(self) -> str:
+        return "".join(f"    {fd.name}: {os.readlink(fd)}\n" for fd in self._descriptors())
 
     def rss_kib(self) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -97,12 +107,17 @@ class Process:
         return "".join(f"    {self.name}| {line[:400]}\n" for line in text)
 
 
-def until(is_so, what: str, patience_s: float = PATIENCE_S) -> None:
-    """Polls until something is so. Only the failure depends on time."""
-    end = time.monotonic() + patience_s
+def until(is_so, what: str, patience_s: float = PATIENCE_S, evidence=lambda: "") -> None:
+    """Polls until something is so. Only the failure depends on time. It says what `evidence` gives, and whether this
+    process itself stood still meanwhile, as it does on a machine that is paused or far too busy."""
+    looked_at, slowest_s = time.monotonic(), 0.0
+    end = looked_at + patience_s
     while not is_so():
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {patience_s} s: {what}")
+        now = time.monotonic()
+        looked_at, slowest_s = now, max(slowest_s, now - looked_at)
+        if now > end:
+            slowest = f"the slowest look took {slowest_s:.1f} s"
+            raise AssertionError(f"not within {patience_s} s: {what}; {slowest}\n{evidence()}")
         time.sleep(0.01)
 
 
