@@ -153,22 +153,24 @@ pub(super) fn wake<C: Opaque>(handle: *const C) -> sealwire_result {
     SEALWIRE_OK
 }
 
-/// Takes the handle back, unless it belongs to another thread: to end what that is in the midst of
-/// would be worse than what this leaks. In a forked child the memory of the handle is given back,
-/// and nothing else happens.
+/// Takes the handle back, unless it belongs to another thread or a call is inside of it: to end what
+/// that is in the midst of would be worse than what this leaks. In a forked child the memory of the
+/// handle is given back, and nothing else happens.
 pub(super) fn free<C: Opaque>(handle: *mut C) {
     let handle = handle.cast::<Guarded<C::Inner>>();
     if handle.is_null() {
         return;
     }
     // SAFETY: not NULL; that it is a handle that was not freed is the caller's to keep.
-    let is_foreign = unsafe { (*handle).is_foreign() };
-    if is_foreign {
+    let guarded = unsafe { &*handle };
+    let is_forked = guarded.process != process();
+    let is_in_use = || guarded.is_foreign() || guarded.is_busy.swap(true, Ordering::Acquire);
+    if !is_forked && is_in_use() {
         return;
     }
     // SAFETY: it came from `own`, and the caller gives it back once.
     let handle = unsafe { Box::from_raw(handle) };
-    if handle.process != process() {
+    if is_forked {
         std::mem::forget(handle.inner);
         return;
     }

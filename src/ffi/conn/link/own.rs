@@ -14,6 +14,7 @@ use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
 use crate::stream::{self, Moved};
 use crate::time::Now;
+use crate::tls::Facts;
 
 /// A connection whose bytes a descriptor of the caller moves, or the caller itself.
 pub(in crate::ffi::conn) struct Own {
@@ -202,6 +203,16 @@ impl Own {
             return -1;
         };
         pointer::poll_ms(deadline.since(now().monotonic))
+    }
+
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        let facts = self.end.as_ref()?.connection().facts();
+        facts.map(|facts| &**facts)
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        let end = self.end.as_ref();
+        end.is_none_or(|end| end.connection().is_handshaking())
     }
 
     pub(super) fn release(&mut self, pools: &mut Pools) {
