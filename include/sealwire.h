@@ -7,6 +7,7 @@
  *   configurations    sealwire_config_builder_*, sealwire_config_*
  *   connections       sealwire_conn_*, their facts, and accounts
  *                     (sealwire_conn_check_require)
+ *   engines           sealwire_engine_*, sealwire_event, sealwire_listener_*
  *
  * The contract
  *
@@ -25,8 +26,11 @@
  * Threads    A handle is used by one thread at a time; a second one at the
  *            same time is told SEALWIRE_ERR_THREAD, and a handle that is freed
  *            then is leaked. Configurations are shared
- *            freely. An engine and its connections belong to the thread that
- *            made the engine.
+ *            freely. An engine, its listeners and its connections belong to
+ *            the thread that made the engine, a connection from its attach or
+ *            connect on: other threads are told SEALWIRE_ERR_THREAD, a _free
+ *            from there frees nothing. Only sealwire_engine_wake() is for all,
+ *            and for signal handlers.
  * Signals    Sends raise no SIGPIPE. Calls that a signal interrupts are
  *            taken up again. Descriptors made by the library close on exec.
  *            A child of fork may only _exit or exec: handles of its parent

@@ -14,7 +14,7 @@ use crate::tls::{AltName, Certificate, Facts, Oneline, Version};
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_version(conn: *const sealwire_conn) -> c_int {
     ask(conn, 0, |conn| {
-        match conn.facts().map(|facts| facts.version) {
+        match conn.link.facts().map(|facts| facts.version) {
             None => 0,
             Some(Version::Tls12) => SEALWIRE_TLS_1_2,
             Some(Version::Tls13) => SEALWIRE_TLS_1_3,
@@ -61,7 +61,7 @@ pub extern "C" fn sealwire_conn_group(
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_is_resumed(conn: *const sealwire_conn) -> bool {
     ask(conn, false, |conn| {
-        conn.facts().is_some_and(|facts| facts.resumed)
+        conn.link.facts().is_some_and(|facts| facts.resumed)
     })
 }
 
@@ -99,7 +99,7 @@ pub extern "C" fn sealwire_conn_peer_certificate(
 ) -> usize {
     let found = handle::enter(conn, |conn| {
         let out = Out::new("der_out", der_out)?;
-        let facts = conn.facts();
+        let facts = conn.link.facts();
         let Some(der) = facts.and_then(|facts| facts.peer_chain.get(index)) else {
             return Ok(0);
         };
@@ -165,7 +165,7 @@ pub extern "C" fn sealwire_conn_peer_fingerprint(
 ) -> sealwire_result {
     handle::call(conn, |conn: &mut Conn| {
         let out = Out::new("sha256_out", sha256_out.cast::<[u8; 32]>())?;
-        let Some(peer) = conn.facts().and_then(Facts::peer) else {
+        let Some(peer) = conn.link.facts().and_then(Facts::peer) else {
             return Err(Failure::state("the peer has shown no certificate"));
         };
         out.set(peer.fingerprint());
@@ -194,14 +194,14 @@ fn copy(
     fact: impl FnOnce(&Facts) -> Option<String>,
 ) -> usize {
     ask(conn, 0, |conn| {
-        let text = conn.facts().and_then(fact);
+        let text = conn.link.facts().and_then(fact);
         pointer::copy_text(&text.unwrap_or_default(), buf, len)
     })
 }
 
 fn peer_s(conn: *const sealwire_conn, time: impl FnOnce(&Certificate<'_>) -> u64) -> u64 {
     ask(conn, 0, |conn| {
-        let peer = conn.facts().and_then(Facts::peer);
+        let peer = conn.link.facts().and_then(Facts::peer);
         peer.map_or(0, |peer| time(&peer))
     })
 }

@@ -29,7 +29,7 @@ use crate::buf::Pools;
 use crate::conn::Connection;
 use crate::engine::{ConnId, Engine};
 use crate::error::{Error, ErrorKind};
-use crate::tls::{Facts, ServerName};
+use crate::tls::ServerName;
 
 /// One end of a connection.
 ///
@@ -53,8 +53,6 @@ pub(super) struct Conn {
     user_data: *mut c_void,
     /// What a server's accounts must come with; none at a client.
     accounts: Option<Arc<Accounts>>,
-    /// Kept from the first question about them on, since what is lent of them must stay.
-    facts: Option<Arc<Facts>>,
     error: Option<Error>,
 }
 
@@ -248,9 +246,9 @@ pub extern "C" fn sealwire_conn_wants_write(conn: *const sealwire_conn) -> bool 
 }
 
 /// How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
-/// where something can be read without waiting, plaintext, the end or an error, and where the
-/// connection has not begun. A loop that polls with it and then reads never hangs on what the
-/// descriptor does not tell of. When the time has passed, any call judges the deadline.
+/// where something can be read without waiting, so that a loop which polls with it never hangs on
+/// plaintext that the descriptor does not tell of. When the time has passed, any call judges the
+/// deadline.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_timeout_ms(conn: *const sealwire_conn) -> c_int {
     ask(conn, -1, |conn| conn.link.timeout_ms())
@@ -424,21 +422,12 @@ impl Conn {
     fn new(link: Link, accounts: Option<Arc<Accounts>>) -> Self {
         Self {
             link,
-            accounts,
-            facts: None,
             frames: Frames::default(),
             upgrade: Upgrade::default(),
             user_data: ptr::null_mut(),
+            accounts,
             error: None,
         }
-    }
-
-    /// What the handshake agreed on, once it is complete.
-    fn facts(&mut self) -> Option<&Facts> {
-        if self.facts.is_none() {
-            self.facts = self.link.facts();
-        }
-        self.facts.as_deref()
     }
 
     /// Sends what is left of packets, in front of everything else.

@@ -33,7 +33,7 @@ pub extern "C" fn sealwire_conn_check_require(
             tenant: pointer::optional_text("tenant", tenant)?,
             cluster: pointer::optional_text("cluster", cluster)?,
         };
-        let Some(accounts) = conn.accounts.clone() else {
+        let Some(accounts) = &conn.accounts else {
             return Err(Failure::state(
                 "accounts log in at servers, and this is a client",
             ));
@@ -41,7 +41,7 @@ pub extern "C" fn sealwire_conn_check_require(
         if conn.link.is_handshaking() {
             return Err(Failure::state("the handshake is not complete"));
         }
-        accounts.check(conn.facts(), &claim)?;
+        accounts.check(conn.link.facts(), &claim)?;
         Ok(SEALWIRE_OK)
     })
 }

@@ -1,5 +1,6 @@
 //! A connection whose bytes an engine moves.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub(in crate::ffi) struct Driven {
     /// Which of the engine's connections it is.
     key: usize,
     role: Role,
+    /// Asked of the engine once.
+    facts: OnceCell<Arc<Facts>>,
 }
 
 impl Driven {
@@ -39,6 +42,7 @@ impl Driven {
             shared: Rc::clone(shared),
             key,
             role,
+            facts: OnceCell::new(),
         }
     }
 
@@ -170,19 +174,17 @@ impl Driven {
         }
     }
 
-    /// What the handshake agreed on, once it is complete; none in plaintext.
-    pub(super) fn facts(&self) -> Option<Arc<Facts>> {
-        core(&self.shared).ok()?.facts(self.key)
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        if self.facts.get().is_none() {
+            let facts = core(&self.shared).ok()?.facts(self.key)?;
+            let _ = self.facts.set(facts);
+        }
+        self.facts.get().map(|facts| &**facts)
     }
 
-    /// True until application data can be written.
     pub(super) fn is_handshaking(&self) -> bool {
-        self.ask(false, |engine, conn| {
-            matches!(
-                engine.stage(conn.id),
-                Some(Stage::Connect | Stage::Handshake)
-            )
-        })
+        let stage = self.ask(None, |engine, conn| engine.stage(conn.id));
+        stage != Some(Stage::Established)
     }
 
     pub(super) fn release(&mut self, _pools: &mut Pools) {

@@ -148,10 +148,12 @@ impl Link {
         on!(self, link => link.timeout_ms())
     }
 
-    pub(super) fn facts(&self) -> Option<Arc<Facts>> {
+    /// What the handshake agreed on, once it is complete; none in plaintext.
+    pub(super) fn facts(&self) -> Option<&Facts> {
         on!(self, link => link.facts())
     }
 
+    /// True before the connection was used, and from then until application data can be written.
     pub(super) fn is_handshaking(&self) -> bool {
         on!(self, link => link.is_handshaking())
     }

@@ -1,7 +1,7 @@
 //! A connection whose bytes a descriptor of the caller moves, or the caller itself.
 
 use std::os::fd::RawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use super::{Role, without_tls};
 use crate::buf::Pools;
@@ -23,8 +23,6 @@ pub(in crate::ffi::conn) struct Own {
     fd: Option<Fd>,
     /// None before the first use.
     end: Option<Endpoint>,
-    /// Whoever reads has been told of the end, or of the error that is the end.
-    is_end_told: bool,
 }
 
 impl Own {
@@ -34,7 +32,6 @@ impl Own {
             is_plain_first: false,
             fd: None,
             end: None,
-            is_end_told: false,
         }
     }
 
@@ -97,13 +94,11 @@ impl Own {
         self.begin(pools)?;
         loop {
             let read = self.end()?.read(now(), target, pools);
-            self.is_end_told |= read.is_err();
             let read = read.inspect_err(|_| self.send_alert(pools))?;
             if read > 0 || target.is_empty() {
                 return Ok((SEALWIRE_OK, read));
             }
             if self.end()?.is_ended() {
-                self.is_end_told = true;
                 return Ok((SEALWIRE_EOF, 0));
             }
             // What the handshake or a key update owes the peer, which may wait for it.
@@ -198,12 +193,10 @@ impl Own {
     }
 
     pub(super) fn timeout_ms(&self) -> i32 {
-        // The first call begins it, and nothing comes on a descriptor before that.
         let Some(end) = &self.end else {
-            return 0;
+            return -1;
         };
-        let has_end_to_tell = (end.is_ended() || end.failure().is_some()) && !self.is_end_told;
-        if end.pending() > 0 || has_end_to_tell {
+        if end.pending() > 0 {
             return 0;
         }
         let Some(deadline) = end.poll_timeout() else {
@@ -212,12 +205,11 @@ impl Own {
         pointer::poll_ms(deadline.since(now().monotonic))
     }
 
-    /// What the handshake agreed on, once it is complete; none in plaintext.
-    pub(super) fn facts(&self) -> Option<Arc<Facts>> {
-        self.end.as_ref()?.connection().facts().cloned()
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        let facts = self.end.as_ref()?.connection().facts();
+        facts.map(|facts| &**facts)
     }
 
-    /// True before the connection was used, and from then until application data can be written.
     pub(super) fn is_handshaking(&self) -> bool {
         let end = self.end.as_ref();
         end.is_none_or(|end| end.connection().is_handshaking())
