@@ -4,11 +4,11 @@ mod files;
 
 pub(super) mod builder;
 
-mod identity;
+pub(super) mod identity;
 
-mod trust;
+pub(super) mod trust;
 
-mod protocol;
+pub(super) mod protocol;
 
 mod require;
 

@@ -5,7 +5,7 @@ mod frames;
 mod link;
 mod mysql;
 
-mod facts;
+pub(super) mod facts;
 
 mod require;
 
