@@ -25,3 +25,6 @@ mod result;
 mod config;
 
 mod conn;
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,9 @@
 mod fd;
 mod link;
 
-mod facts;
+pub(super) mod facts;
 
-mod require;
+pub(super) mod require;
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
