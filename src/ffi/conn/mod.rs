@@ -7,7 +7,7 @@ mod mysql;
 
 pub(super) mod facts;
 
-mod require;
+pub(super) mod require;
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
