@@ -4,13 +4,13 @@ mod files;
 
 pub(super) mod builder;
 
-mod identity;
+pub(super) mod identity;
 
-mod trust;
+pub(super) mod trust;
 
-mod protocol;
+pub(super) mod protocol;
 
-mod require;
+pub(super) mod require;
 
 use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -5,9 +5,9 @@ mod frames;
 mod link;
 mod mysql;
 
-mod facts;
+pub(super) mod facts;
 
-mod require;
+pub(super) mod require;
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};

@@ -165,8 +165,12 @@ impl Own {
 
     pub(super) fn output(&mut self, pools: &mut Pools) -> Result<&[u8], Failure> {
         self.check_memory()?;
-        self.begin(pools)?;
-        Ok(self.end()?.output(pools))
+        // What has failed may still owe the peer an alert.
+        let begun = self.begin(pools);
+        match &mut self.end {
+            Some(end) => Ok(end.output(pools)),
+            None => Err(begun.err().unwrap_or_else(unbegun)),
+        }
     }
 
     pub(super) fn output_sent(&mut self, len: usize, pools: &mut Pools) -> Outcome {

@@ -124,7 +124,7 @@ pub(super) fn a_thousand_connections_are_served(backend: c_int) {
         assert_eq!(sealwire_conn_set_plaintext(client), SEALWIRE_OK);
         rig.connect(client, listener);
     }
-    let mut got = set_cell();
+    let mut got = HashMap::new();
     let mut closed = 0;
     serve(&rig, 1_000, |event| {
         let client = event.conn;
@@ -275,6 +275,45 @@ pub(super) fn unix_sockets_are_served(backend: c_int) {
     let peer = text(|buf, len| sealwire_conn_peer_address(server, buf, len));
     assert_eq!(peer, "unix");
     free([client, server]);
+    sealwire_listener_free(listener);
+}
+
+pub(super) fn facts_outlive_the_connection(backend: c_int) {
+    let rig = Rig::new(backend);
+    let listener = rig.listen();
+    let (client, server) = rig.pair(listener);
+    let version = sealwire_conn_version(client);
+    assert!(version > 0);
+    assert_eq!(sealwire_conn_shutdown(client), SEALWIRE_OK);
+    assert_eq!(sealwire_conn_shutdown(server), SEALWIRE_OK);
+    rig.run_until(SEALWIRE_EVENT_CLOSED, server);
+    rig.settle();
+    // Of the server they were not asked for before.
+    assert_eq!(sealwire_conn_version(server), version);
+    assert_eq!(sealwire_conn_version(client), version);
+    free([client, server]);
+    sealwire_listener_free(listener);
+}
+
+pub(super) fn a_reload_holds_for_what_is_accepted_later(backend: c_int) {
+    let rig = Rig::new(backend);
+    let listener = rig.listen();
+    let (before, peer_before) = rig.pair(listener);
+    let builder = server_builder();
+    let older = SEALWIRE_TLS_1_2;
+    assert_eq!(
+        sealwire_config_builder_set_max_version(builder, older),
+        SEALWIRE_OK
+    );
+    assert_eq!(
+        sealwire_config_reload(rig.server_config, builder),
+        SEALWIRE_OK
+    );
+    sealwire_config_builder_free(builder);
+    let (after, peer_after) = rig.pair(listener);
+    assert!(sealwire_conn_version(before) > older);
+    assert_eq!(sealwire_conn_version(after), older);
+    free([before, peer_before, after, peer_after]);
     sealwire_listener_free(listener);
 }
 

@@ -20,7 +20,11 @@ use super::listener::*;
 use super::options::*;
 use super::*;
 use crate::ffi::config::builder::*;
+use crate::ffi::config::identity::*;
+use crate::ffi::config::protocol::*;
+use crate::ffi::config::trust::*;
 use crate::ffi::config::*;
+use crate::ffi::conn::facts::*;
 use crate::ffi::conn::*;
 
 /// Runs every topic on both back ends.
@@ -42,8 +46,10 @@ macro_rules! on_both {
 on_both! {
     echo:
         a_blocking_peer_is_served
+        a_reload_holds_for_what_is_accepted_later
         a_thousand_connections_are_served
         both_ends_share_an_engine
+        facts_outlive_the_connection
         many_records_are_read_at_once
         tls_begins_in_mid_stream
         unix_sockets_are_served
@@ -290,10 +296,6 @@ fn sockets() -> (TcpStream, TcpStream) {
     (client, listener.accept().unwrap().0)
 }
 
-fn set_cell<T>() -> HashMap<*mut sealwire_conn, T> {
-    HashMap::new()
-}
-
 fn client_config() -> *const sealwire_config {
     let mut builder = ptr::null_mut();
     assert_eq!(
@@ -307,6 +309,10 @@ fn client_config() -> *const sealwire_config {
 }
 
 fn server_config() -> *const sealwire_config {
+    build(server_builder())
+}
+
+fn server_builder() -> *mut sealwire_config_builder {
     let mut builder = ptr::null_mut();
     assert_eq!(
         sealwire_config_builder_new_server(&raw mut builder),
@@ -321,7 +327,7 @@ fn server_config() -> *const sealwire_config {
         key.len(),
     );
     assert_eq!(result, SEALWIRE_OK);
-    build(builder)
+    builder
 }
 
 fn build(builder: *mut sealwire_config_builder) -> *const sealwire_config {
