@@ -15,8 +15,8 @@ fn turn(rig: &Rig) -> Vec<sealwire_event> {
     };
     let is_for_ever = timeout_ms < 0;
     let limit_ms = if is_for_ever { 20_000 } else { timeout_ms };
-    // SAFETY: one pollfd, which lives as long as the call.
     let begun = Instant::now();
+    // SAFETY: one pollfd, which lives as long as the call.
     unsafe { libc::poll(&raw mut polled, 1, limit_ms) };
     let is_over = begun.elapsed() >= Duration::from_millis(limit_ms as u64);
     // At its end poll looks once more: it is not enough that it finds something then.
