@@ -90,20 +90,16 @@ macro_rules! spoil {
     };
     (@ $how:ident $function:ident($($argument:expr),*)) => {{
         let mut returned = Vec::new();
-        let arguments_len = <[&str]>::len(&[$(stringify!($argument)),*]);
-        #[allow(unused_mut, unused_variables, unused_assignments, reason = "without arguments")]
-        for chosen in 0..arguments_len {
-            let (mut at, mut is_spoilt) = (0, false);
-            let result = $function($({
-                let argument = $argument;
-                let spoilt = argument.$how().filter(|_| at == chosen);
-                at += 1;
-                is_spoilt |= spoilt.is_some();
-                spoilt.unwrap_or(argument)
+        let can_be_spoilt: &[bool] = &[$($argument.$how().is_some()),*];
+        for chosen in (0..can_be_spoilt.len()).filter(|at| can_be_spoilt[*at]) {
+            let mut places = 0usize..;
+            #[allow(unused_mut, unused_variables, reason = "there may be no argument")]
+            let mut is_chosen = || places.next() == Some(chosen);
+            let result = $function($(match is_chosen() {
+                true => $argument.$how().unwrap_or($argument),
+                false => $argument,
             }),*);
-            if is_spoilt {
-                returned.push(Returned::result(result));
-            }
+            returned.push(Returned::result(result));
         }
         returned
     }};
@@ -286,7 +282,10 @@ fn declared() -> BTreeMap<String, usize> {
         let (head, rest) = text.split_once('(')?;
         let (parameters, _) = rest.split_once(')')?;
         let name = head.rsplit([' ', '*']).next()?;
-        Some((name.to_owned(), parameters.matches('*').count()))
+        let pointers = parameters
+            .split(',')
+            .filter(|parameter| parameter.contains('*'));
+        Some((name.to_owned(), pointers.count()))
     });
     parsed.collect()
 }
