@@ -1106,49 +1106,6 @@ size_t sealwire_listener_address(const sealwire_listener *listener,
 SEALWIRE_API
 void sealwire_listener_free(sealwire_listener *listener);
 
-/**
- * Listens on `address` ("127.0.0.1:3306", "[::1]:3306" or "unix:/run/db.sock"; port 0: one that is
- * free) and accepts from the next wait on: each connection is told by ::SEALWIRE_EVENT_ACCEPTED.
- *
- * Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
- * option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
- * `config` is NULL they stay in plaintext. The listener keeps the configuration: its handle may be
- * freed. `options` may be NULL, for the defaults.
- *
- * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of
- * clients; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
- */
-SEALWIRE_API
-sealwire_result sealwire_engine_listen(sealwire_engine *engine,
-                                       const sealwire_config *config,
-                                       const char *address,
-                                       const sealwire_listen_options *options,
-                                       sealwire_listener **listener_out);
-
-/**
- * The TCP port, as the system chose it for port 0; 0 on a Unix socket, and on another thread.
- */
-SEALWIRE_API
-uint16_t sealwire_listener_port(const sealwire_listener *listener);
-
-/**
- * Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len` and
- * ended by NUL, and returns its whole length without the NUL (snprintf's rule).
- */
-SEALWIRE_API
-size_t sealwire_listener_address(const sealwire_listener *listener,
-                                 char *buf,
-                                 size_t len);
-
-/**
- * Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the kernel
- * had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
- *
- * The engine's thread; on another one nothing happens.
- */
-SEALWIRE_API
-void sealwire_listener_free(sealwire_listener *listener);
-
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

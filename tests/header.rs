@@ -12,7 +12,6 @@ const SOURCES: &[&str] = &[
     "engine/options.rs",
     "engine/event.rs",
     "engine/mod.rs",
-    "engine/listener.rs",
 ];
 
 /// Set in the environment, it writes the header rather than comparing it.
