@@ -56,6 +56,12 @@ class Lines(unittest.TestResult):
         self.say("FAIL", test)
         print(self.errors[-1][1], getattr(test, "evidence", ""), flush=True)
 
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error is not None:
+            self.say("FAIL", test)
+            print(subtest, (self.failures + self.errors)[-1][1], flush=True)
+
     def say(self, verdict, test):
         print(f"{verdict} {test.id()} ({time.monotonic() - self.started:.1f} s)", flush=True)
 

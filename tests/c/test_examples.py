@@ -2,6 +2,7 @@
 
 import difflib
 import socket
+import ssl
 import subprocess
 import threading
 
@@ -32,7 +33,7 @@ class ExampleCase(CCase):
     def listening(self, tool, source, *arguments) -> int:
         """The port of a server that prints it."""
         server = subprocess.Popen(
-            list(map(str, tool.command(source, 0, *arguments))),
+            list(map(str, tool.command(source, *arguments))),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -62,8 +63,8 @@ class Clients(ExampleCase):
             self.assertEqual(done.stdout, "rac a ti saw\n")
 
     def test_poll_client_through_the_gateway(self):
-        echo = self.listening(SANITIZERS, EXAMPLES / "legacy/echo_server.c")
-        gateway = self.gateway(tcp_route(f"127.0.0.1:{echo}"), **PATIENT)
+        echo = self.listening(SANITIZERS, EXAMPLES / "legacy/echo_server.c", 0)
+        gateway = self.gateway(tcp_route(f"127.0.0.1:{echo}", **PATIENT))
         text = "".join(f"line {number}\n" for number in range(20_000))
         for tool in MEMORY:
             source = EXAMPLES / "poll_client.c"
@@ -111,7 +112,7 @@ class Ports(ExampleCase):
         with Answering(b"uptime 7 days\n") as plain:
             before = self.client(SANITIZERS, EXAMPLES / "legacy/blocking_tool.c", "localhost", plain.port, "uptime")
         with Answering(b"uptime 7 days\n") as plain:
-            gateway = self.gateway(tcp_route(f"127.0.0.1:{plain.port}"), **PATIENT)
+            gateway = self.gateway(tcp_route(f"127.0.0.1:{plain.port}", **PATIENT))
             for tool in MEMORY:
                 source = EXAMPLES / "legacy/blocking_tool_tls.c"
                 after = self.client(tool, source, "localhost", gateway.port, "uptime", ca())
@@ -122,7 +123,7 @@ class Ports(ExampleCase):
         own = certs.server()
         text = "".join(f"line {number}\n" for number in range(5_000))
         for tool in MEMORY:
-            port = self.listening(tool, EXAMPLES / "legacy/echo_server_tls.c", own.cert, own.key)
+            port = self.listening(tool, EXAMPLES / "legacy/echo_server_tls.c", 0, own.cert, own.key)
             with subprocess.Popen(
                 ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca(), "-connect", f"localhost:{port}"],
                 stdin=subprocess.PIPE,
@@ -144,6 +145,36 @@ class Ports(ExampleCase):
             changed = [line for line in lines[2:] if line.startswith(("+", "-"))]
             self.assertLess(len(changed), 40, name)
             self.assertGreater(len(changed), 10, name)
+
+
+class Engine(ExampleCase):
+    def test_engine_echo(self):
+        own = certs.server()
+        context = ssl.create_default_context(cafile=ca())
+        for tool, count in ((SANITIZERS, 200), (VALGRIND, 3)):
+            source = EXAMPLES / "engine_echo.c"
+            port = self.listening(tool, source, "127.0.0.1:0", own.cert, own.key, count)
+            clients = [
+                context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost")
+                for _ in range(count)
+            ]
+            for number, client in enumerate(clients):
+                client.sendall(b"%06d" % number)
+            for number, client in enumerate(clients):
+                self.assertEqual(read_exactly(client, 6), b"%06d" % number)
+            self.outrun(clients[0])
+            for client in clients:
+                client.close()
+
+    def outrun(self, client):
+        """Sends more than fits between the ends before it reads: the server has to wait for its client."""
+        data = bytes(range(256)) * 4096 * 16
+        writer = threading.Thread(target=client.sendall, args=(data,))
+        writer.start()
+        # What the kernel holds for both ends is less than that.
+        writer.join(timeout=1)
+        self.assertTrue(read_exactly(client, len(data)) == data)
+        writer.join()
 
 
 class Answering:
@@ -173,6 +204,16 @@ class Answering:
             with client, client.makefile("rb") as lines:
                 lines.readline()
                 client.sendall(self.answer)
+
+
+def read_exactly(client, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        part = client.recv(length - len(data))
+        if not part:
+            break
+        data += part
+    return bytes(data)
 
 
 def write(stream, data: bytes) -> None:

@@ -19,13 +19,13 @@ GIVEN = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-void fragment(sealwire_conn *conn, int fd, char (*memory)[4096]);
-void fragment(sealwire_conn *conn, int fd, char (*memory)[4096])
+void fragment(sealwire_conn *conn, const sealwire_config *config, int fd);
+void fragment(sealwire_conn *conn, const sealwire_config *config, int fd)
 {
-    char buf[sizeof *memory];
+    char buf[4096];
     size_t len = 0;
     sealwire_result result = SEALWIRE_OK;
-    (void)conn, (void)fd, (void)buf, (void)len, (void)result;
+    (void)conn, (void)config, (void)fd, (void)buf, (void)len, (void)result;
 """
 GIVEN_CXX = """
 #include <iostream>

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from toolchain import ROOT, STRICT, CCase, checked, installed
+from toolchain import BUILT, ROOT, STRICT, CCase, checked, installed
 
 CONSUMER = ROOT / "tests/c/consumer"
 
@@ -12,10 +12,13 @@ class Consumers(CCase):
         super().setUp()
         self.tree = installed()
         version = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
+        # Some systems have them in their libc, so that it takes more than a link to see that they are named.
+        self.needed = set((BUILT / "c/native-static-libs").read_text().split())
         self.said = f"{version}: a server needs an identity: a certificate and its key\n"
 
     def test_by_pkg_config(self):
         self.assertTrue(self.said.startswith(self.tree.pkg_config("--modversion")[0]))
+        self.assertLessEqual(self.needed, set(self.tree.pkg_config("--static", "--libs")))
         compilers = {"consumer.c": ["gcc", "-std=c11"], "consumer.cc": ["g++", "-std=c++11"]}
         for source, compiler in compilers.items():
             for is_static in (False, True):
@@ -27,6 +30,8 @@ class Consumers(CCase):
         checked("cmake", "-S", CONSUMER, "-B", build, f"-DCMAKE_PREFIX_PATH={self.tree.root / 'usr'}")
         checked("cmake", "--build", build)
         for language in ("c", "cxx"):
+            linked = (build / f"CMakeFiles/{language}_static.dir/link.txt").read_text()
+            self.assertLessEqual(self.needed, set(linked.split()))
             self.judge(build / f"{language}_sealwire", is_static=False)
             self.judge(build / f"{language}_static", is_static=True)
 
