@@ -1154,9 +1154,9 @@ SEALWIRE_API bool sealwire_conn_wants_write(const sealwire_conn *conn);
 
 /**
  * How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
- * where something can be read without waiting, plaintext, the end or an error, and where the
- * connection has not begun. A loop that polls with it and then reads never hangs on what the
- * descriptor does not tell of. When the time has passed, any call judges the deadline.
+ * where something can be read without waiting, so that a loop which polls with it never hangs on
+ * plaintext that the descriptor does not tell of. When the time has passed, any call judges the
+ * deadline.
  */
 SEALWIRE_API
 int sealwire_conn_timeout_ms(const sealwire_conn *conn);
