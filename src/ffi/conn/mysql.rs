@@ -118,6 +118,10 @@ pub extern "C" fn sealwire_conn_mysql_connect(
     greeting_out: *mut sealwire_mysql_greeting,
 ) -> sealwire_result {
     call(conn, |conn, pools| {
+        let out = match greeting_out.is_null() {
+            true => None,
+            false => Some(Out::new("greeting_out", greeting_out)?),
+        };
         if conn.upgrade.step == Step::Unbegun {
             let greeting = match next(
                 &mut conn.frames,
@@ -135,10 +139,8 @@ pub extern "C" fn sealwire_conn_mysql_connect(
             conn.upgrade.step = Step::Begun;
         }
         let done = conn.link.handshake(pools)?;
-        if let (SEALWIRE_OK, Some(greeting), false) =
-            (done, &conn.upgrade.greeting, greeting_out.is_null())
-        {
-            Out::new("greeting_out", greeting_out)?.set(greeting.clone());
+        if let (SEALWIRE_OK, Some(greeting), Some(out)) = (done, &conn.upgrade.greeting, out) {
+            out.set(greeting.clone());
         }
         Ok(done)
     })
