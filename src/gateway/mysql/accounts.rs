@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::{Attributes, ChangeUser, ErrPacket, ServerKind};
 use crate::gateway::config::AccountRules;
 use crate::tls::Facts;
-use crate::tls::policy::{Dialect, Login, Verdict, check, unquoted};
+use crate::tls::policy::{Dialect, Login, check, unquoted};
 use crate::wire::Writer;
 
 /// The rules of a route, and the client that is judged by them.

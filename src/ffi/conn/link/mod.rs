@@ -35,7 +35,7 @@ pub(in crate::ffi) enum Role {
 /// A connection, by what moves its bytes.
 pub(super) enum Link {
     /// A descriptor of the caller, or the caller itself.
-    Own(Own),
+    Own(Box<Own>),
     /// An engine.
     Driven(Driven),
 }
@@ -52,7 +52,7 @@ macro_rules! on {
 
 impl Link {
     pub(super) fn new(role: Role) -> Self {
-        Self::Own(Own::new(role))
+        Self::Own(Box::new(Own::new(role)))
     }
 
     /// Gives a connection that has not begun to an engine, whose `start` begins it; the key is what
