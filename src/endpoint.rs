@@ -266,6 +266,12 @@ impl Endpoint {
         self.conn.is_peer_closed() && self.pending() == 0
     }
 
+    /// True where [`Endpoint::advance`] has something to do before anything else arrives.
+    pub fn has_input(&self) -> bool {
+        let is_end_to_tell = self.is_eof && !self.conn.is_peer_closed();
+        self.input.is_some() || is_end_to_tell || matches!(self.chunk, Chunk::HeldRead)
+    }
+
     /// The error that ended the connection.
     pub fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
@@ -295,12 +301,6 @@ impl Endpoint {
             (Chunk::Held { offset }, _) => self.conn.held().get(*offset..).unwrap_or_default(),
             _ => &[],
         }
-    }
-
-    /// True where [`Endpoint::open`] has something to do.
-    fn has_input(&self) -> bool {
-        let is_end_to_tell = self.is_eof && !self.conn.is_peer_closed();
-        self.input.is_some() || is_end_to_tell || matches!(self.chunk, Chunk::HeldRead)
     }
 
     /// Opens what is in the input, up to the next plaintext.
@@ -367,3 +367,6 @@ impl Endpoint {
         self.conn.release(pools);
     }
 }
+
+#[cfg(test)]
+mod tests;

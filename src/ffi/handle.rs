@@ -1,11 +1,13 @@
 //! Handles: what C holds of this library, and the guard in front of each.
 
 use std::cell::UnsafeCell;
+use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 
+use super::pointer;
 use super::result::sealwire_result::{self, *};
 use super::result::{Failure, Outcome};
 use crate::engine::Waker;
@@ -90,6 +92,17 @@ pub(super) fn ask<C: Opaque, R>(
     question: impl FnOnce(&mut C::Inner) -> R,
 ) -> R {
     enter(handle, |inner| Ok(question(inner))).unwrap_or(otherwise)
+}
+
+/// Copies text out of the handle by snprintf's rule; none where it cannot be asked.
+pub(super) fn ask_text<C: Opaque>(
+    handle: *const C,
+    buf: *mut c_char,
+    len: usize,
+    question: impl FnOnce(&mut C::Inner) -> Option<String>,
+) -> usize {
+    let text = ask(handle, None, question).unwrap_or_default();
+    pointer::copy_text(&text, buf, len)
 }
 
 /// Runs `call` inside of the handle.

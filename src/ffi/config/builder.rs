@@ -9,7 +9,7 @@ use super::trust::TrustOptions;
 use super::{Config, Ends, sealwire_config};
 use crate::error::Error;
 use crate::ffi::handle::{self, Fallible, Opaque, guarded};
-use crate::ffi::pointer::{self, Out};
+use crate::ffi::pointer::Out;
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
 use crate::limits::HANDSHAKE_TIMEOUT_MS;
@@ -107,8 +107,8 @@ pub extern "C" fn sealwire_config_builder_error_text(
     buf: *mut c_char,
     len: usize,
 ) -> usize {
-    handle::ask(builder, 0, |builder| {
-        pointer::copy_text(&builder.error_text, buf, len)
+    handle::ask_text(builder, buf, len, |builder| {
+        Some(builder.error_text.clone())
     })
 }
 

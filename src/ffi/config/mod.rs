@@ -10,7 +10,7 @@ pub(super) mod trust;
 
 pub(super) mod protocol;
 
-mod require;
+pub(super) mod require;
 
 use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 use super::{Conn, sealwire_conn};
 use crate::ffi::config::{SEALWIRE_TLS_1_2, SEALWIRE_TLS_1_3};
 use crate::ffi::handle::{self, ask};
-use crate::ffi::pointer::{self, Out};
+use crate::ffi::pointer::Out;
 use crate::ffi::result::Failure;
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::tls::{AltName, Certificate, Facts, Oneline, Version};
@@ -193,10 +193,7 @@ fn copy(
     len: usize,
     fact: impl FnOnce(&Facts) -> Option<String>,
 ) -> usize {
-    ask(conn, 0, |conn| {
-        let text = conn.link.facts().and_then(fact);
-        pointer::copy_text(&text.unwrap_or_default(), buf, len)
-    })
+    handle::ask_text(conn, buf, len, |conn| conn.link.facts().and_then(fact))
 }
 
 fn peer_s(conn: *const sealwire_conn, time: impl FnOnce(&Certificate<'_>) -> u64) -> u64 {

@@ -7,7 +7,7 @@ mod mysql;
 
 pub(super) mod facts;
 
-mod require;
+pub(super) mod require;
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
@@ -374,9 +374,8 @@ pub extern "C" fn sealwire_conn_error_text(
     buf: *mut c_char,
     len: usize,
 ) -> usize {
-    ask(conn, 0, |conn| {
-        let text = conn.error.as_ref().map(Error::to_string);
-        pointer::copy_text(&text.unwrap_or_default(), buf, len)
+    handle::ask_text(conn, buf, len, |conn| {
+        conn.error.as_ref().map(Error::to_string)
     })
 }
 
