@@ -124,8 +124,9 @@ class Ports(ExampleCase):
         text = "".join(f"line {number}\n" for number in range(5_000))
         for tool in MEMORY:
             port = self.listening(tool, EXAMPLES / "legacy/echo_server_tls.c", 0, own.cert, own.key)
+            command = ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca()]
             with subprocess.Popen(
-                ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca(), "-connect", f"localhost:{port}"],
+                [*command, "-connect", f"localhost:{port}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
