@@ -4,8 +4,8 @@
  *
  *     engine_echo ADDRESS:PORT CHAIN.pem KEY.pem COUNT
  *
- * It prints its port once it listens, sends back what it gets, and ends when
- * COUNT connections have come and gone.
+ * It prints its port and what moves its bytes once it listens, sends back what
+ * it gets, and ends when COUNT connections have come and gone.
  */
 #include "example.h"
 
@@ -39,7 +39,8 @@ int main(int argc, char **argv)
         fail(argv[1], why);
     }
     sealwire_config_free(config);
-    printf("%d\n", sealwire_listener_port(listener));
+    sealwire_engine_describe(engine, why, sizeof why);
+    printf("%d\n%s\n", sealwire_listener_port(listener), why);
     fflush(stdout);
 
     while (left > 0) {

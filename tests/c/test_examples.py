@@ -4,13 +4,16 @@ import difflib
 import socket
 import ssl
 import subprocess
+import sys
 import threading
+from dataclasses import replace
 
 from harness import certs
 from harness.case import free_port, tcp_route
 from harness.process import Process, run
 from toolchain import EXAMPLES, ROOT, SANITIZERS, THREADS, VALGRIND, CCase, checked
 
+WITHOUT_IO_URING = (sys.executable, str(ROOT / "tests/real/harness/without_io_uring.py"))
 MEMORY = (SANITIZERS, VALGRIND)
 # What watches a program makes its handshake slow.
 PATIENT = {"handshake_timeout_s": 300}
@@ -40,7 +43,8 @@ class ExampleCase(CCase):
             env=tool.environment(),
         )
         self.addCleanup(self.judge_server, server, tool)
-        return int(server.stdout.readline())
+        self.server_says = server.stdout.readline
+        return int(self.server_says())
 
     def judge_server(self, server, tool):
         server.stdin.close()
@@ -124,8 +128,9 @@ class Ports(ExampleCase):
         text = "".join(f"line {number}\n" for number in range(5_000))
         for tool in MEMORY:
             port = self.listening(tool, EXAMPLES / "legacy/echo_server_tls.c", 0, own.cert, own.key)
+            command = ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca()]
             with subprocess.Popen(
-                ["openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca(), "-connect", f"localhost:{port}"],
+                [*command, "-connect", f"localhost:{port}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -151,9 +156,15 @@ class Engine(ExampleCase):
     def test_engine_echo(self):
         own = certs.server()
         context = ssl.create_default_context(cafile=ca())
-        for tool, count in ((SANITIZERS, 200), (VALGRIND, 3)):
+        on_epoll = replace(SANITIZERS, launcher=WITHOUT_IO_URING)
+        for tool, backend, count in (
+            (SANITIZERS, "io_uring", 200),
+            (on_epoll, "epoll", 200),
+            (VALGRIND, "io_uring", 3),
+        ):
             source = EXAMPLES / "engine_echo.c"
             port = self.listening(tool, source, "127.0.0.1:0", own.cert, own.key, count)
+            self.assertRegex(self.server_says(), f"^{backend}")
             clients = [
                 context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost")
                 for _ in range(count)
@@ -162,7 +173,8 @@ class Engine(ExampleCase):
                 client.sendall(b"%06d" % number)
             for number, client in enumerate(clients):
                 self.assertEqual(read_exactly(client, 6), b"%06d" % number)
-            self.outrun(clients[0])
+            if tool is not VALGRIND:
+                self.outrun(clients[0])
             for client in clients:
                 client.close()
 

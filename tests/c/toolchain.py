@@ -97,7 +97,8 @@ def checked(*command, **options) -> str:
     """Runs a command that has to succeed, and gives its output."""
     done = run(*command, **({"timeout_s": 120} | options))
     if done.returncode != 0:
-        raise AssertionError(f"exit code {done.returncode} of {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+        words = " ".join(map(str, command))
+        raise AssertionError(f"exit code {done.returncode} of {words}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
