@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection, Data};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::time::{Monotonic, Now};
 use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
@@ -287,25 +287,12 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`] where one has passed.
+    /// [`Timeout`](crate::error::ErrorKind::Timeout) where one has passed.
     pub fn handle_timeout(&mut self, now: Now) -> Result<()> {
         if let Err(error) = self.conn.handle_timeout(now) {
             self.failure.get_or_insert(error);
         }
         self.failure.clone().map_or(Ok(()), Err)
-    }
-
-    /// The connection and nothing else, to be driven by somebody else.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Misuse`] where bytes have arrived or wait to be sent that would be lost.
-    pub fn into_connection(self) -> Result<Connection, (Self, Error)> {
-        if self.has_input() || self.pending() > 0 || self.output.is_some() {
-            let text = "bytes have been moved on this connection already";
-            return Err((self, Error::new(ErrorKind::Misuse, text)));
-        }
-        Ok(self.conn)
     }
 
     fn chunk(&self) -> &[u8] {

@@ -127,8 +127,8 @@ where
     catch_unwind(AssertUnwindSafe(|| call(inner))).unwrap_or_else(|_| Err(guarded.poison()))
 }
 
-/// Takes the handle back, unless it belongs to another thread or a call is inside of it: to end what
-/// that is in the midst of would be worse than what this leaks. In a forked child the memory of the
+/// Takes the handle back, unless it belongs to another thread or a call is inside of it: to end
+/// what that is in the midst of would be worse than what this leaks. In a forked child the memory of the
 /// handle is given back, and nothing else happens.
 pub(super) fn free<C: Opaque>(handle: *mut C) {
     let handle = handle.cast::<Guarded<C::Inner>>();

@@ -114,7 +114,10 @@ pub(super) fn copy_text(text: &str, target: *mut c_char, len: usize) -> usize {
     if let Ok(target) = bytes_mut("buf", target.cast(), len)
         && let Some(room) = len.checked_sub(1)
     {
-        let copied = text.floor_char_boundary(room);
+        let mut copied = text.len().min(room);
+        while !text.is_char_boundary(copied) {
+            copied -= 1;
+        }
         target[..copied].copy_from_slice(&text.as_bytes()[..copied]);
         target[copied] = 0;
     }
