@@ -164,7 +164,8 @@ enum sealwire_result
    */
   SEALWIRE_ERR_NULL = -100,
   /**
-   * The handle is not in a state for this call: before its time, after its end, or after an error.
+   * The handle is not in a state for this call: before its time, after its end, or after an
+   * error.
    */
   SEALWIRE_ERR_STATE = -101,
   /**
@@ -561,7 +562,8 @@ sealwire_result sealwire_config_builder_add_crls_file(sealwire_config_builder *b
 
 /**
  * Refuses certificates of which it is not known whether they were revoked: the list of their
- * issuer is missing or overdue. Without this call they are good, and an overdue list counts as it stands.
+ * issuer is missing or overdue. Without this call they are good, and an overdue list counts as it
+ * stands.
  */
 SEALWIRE_API
 sealwire_result sealwire_config_builder_set_crls_required(sealwire_config_builder *builder);
@@ -845,9 +847,9 @@ sealwire_result sealwire_conn_read(sealwire_conn *conn,
                                    size_t *read_out);
 
 /**
- * Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those are
- * the library's: they are sent in order, and are not to be given again. The rest may be given in
- * a later call from any place. The memory is the caller's again when the call returns.
+ * Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those
+ * are the library's: they are sent in order, and are not to be given again. The rest may be given
+ * in a later call from any place. The memory is the caller's again when the call returns.
  *
  * Over a descriptor the bytes are sent at once as far as the socket takes them; what is left
  * (sealwire_conn_queued()) goes out with the next call, or with sealwire_conn_flush().
@@ -950,7 +952,8 @@ int sealwire_conn_alert(const sealwire_conn *conn);
  * Copies the words for the connection's last failed call to `buf`, cut to `len` and ended by NUL,
  * and returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
  *
- * The words name certificates and reasons: for a log, or whoever runs this end; never for the peer.
+ * The words name certificates and reasons: for a log, or whoever runs this end; never for the
+ * peer.
  */
 SEALWIRE_API
 size_t sealwire_conn_error_text(const sealwire_conn *conn,

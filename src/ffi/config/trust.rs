@@ -107,7 +107,8 @@ pub extern "C" fn sealwire_config_builder_add_crls_file(
 }
 
 /// Refuses certificates of which it is not known whether they were revoked: the list of their
-/// issuer is missing or overdue. Without this call they are good, and an overdue list counts as it stands.
+/// issuer is missing or overdue. Without this call they are good, and an overdue list counts as it
+/// stands.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_config_builder_set_crls_required(
     builder: *mut sealwire_config_builder,
