@@ -14,7 +14,8 @@
  * Results    A call returns 0 when it is done, a positive condition when
  *            nothing is wrong and the peer has to act first, and a negative
  *            error. After an error only the facts, the words for the error
- *            and _free remain of a connection. A call that fails for its
+ *            and _free remain of a connection, but for an account that is
+ *            denied. A call that fails for its
  *            arguments (NULL, ARGUMENT, STATE) changes nothing.
  * Ownership  _new gives a handle; only the _free of the same name takes it
  *            back, once. No other call consumes a handle. NULL is fine to
@@ -183,7 +184,8 @@ enum sealwire_result
    */
   SEALWIRE_ERR_NULL = -100,
   /**
-   * The handle is not in a state for this call: before its time, after its end, or after an error.
+   * The handle is not in a state for this call: before its time, after its end, or after an
+   * error.
    */
   SEALWIRE_ERR_STATE = -101,
   /**
@@ -361,8 +363,8 @@ typedef int32_t sealwire_event_kind;
  * What connections share: whom to trust, who we are, which versions and suites.
  *
  * It is shared by any number of connections and threads. A connection keeps what it was made with,
- * so the handle may be freed while connections live, and sealwire_config_reload() is for those that
- * are made later.
+ * so the handle may be freed while connections live, and sealwire_config_reload() is for those
+ * that are made later.
  *
  * Made by sealwire_config_builder_build(), freed by sealwire_config_free().
  */
@@ -775,8 +777,8 @@ sealwire_result sealwire_config_builder_set_identity_encrypted_files(sealwire_co
                                                                      size_t passphrase_len);
 
 /**
- * Adds trusted certificate authorities: one or more certificates as PEM. Each call adds to those of
- * the calls before.
+ * Adds trusted certificate authorities: one or more certificates as PEM. Each call adds to those
+ * of the calls before.
  *
  * ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
  */
@@ -816,8 +818,9 @@ sealwire_result sealwire_config_builder_add_crls_file(sealwire_config_builder *b
                                                       const char *path);
 
 /**
- * Refuses certificates of which it is not known whether they were revoked: the list of their issuer
- * is missing or overdue. Without this call they are good, and an overdue list counts as it stands.
+ * Refuses certificates of which it is not known whether they were revoked: the list of their
+ * issuer is missing or overdue. Without this call they are good, and an overdue list counts as it
+ * stands.
  */
 SEALWIRE_API
 sealwire_result sealwire_config_builder_set_crls_required(sealwire_config_builder *builder);
@@ -884,7 +887,8 @@ sealwire_result sealwire_config_builder_add_client_fingerprint(sealwire_config_b
 /**
  * Of the clients with a good certificate, lets in this one, or one of several where it is called
  * several times. `client` is "cn:NAME" for the only common name of the subject, "san:NAME" for an
- * alternative name as written, or "sha256:FINGERPRINT"; names are compared whole. For servers only.
+ * alternative name as written, or "sha256:FINGERPRINT"; names are compared whole. For servers
+ * only.
  *
  * ::SEALWIRE_ERR_ARGUMENT where it is none of these.
  */
@@ -1100,9 +1104,9 @@ sealwire_result sealwire_conn_read(sealwire_conn *conn,
                                    size_t *read_out);
 
 /**
- * Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those are
- * the library's: they are sent in order, and are not to be given again. The rest may be given in
- * a later call from any place. The memory is the caller's again when the call returns.
+ * Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those
+ * are the library's: they are sent in order, and are not to be given again. The rest may be given
+ * in a later call from any place. The memory is the caller's again when the call returns.
  *
  * Over a descriptor the bytes are sent at once as far as the socket takes them; what is left
  * (sealwire_conn_queued()) goes out with the next call, or with sealwire_conn_flush().
@@ -1238,7 +1242,8 @@ int sealwire_conn_alert(const sealwire_conn *conn);
  * Copies the words for the connection's last failed call to `buf`, cut to `len` and ended by NUL,
  * and returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
  *
- * The words name certificates and reasons: for a log, or whoever runs this end; never for the peer.
+ * The words name certificates and reasons: for a log, or whoever runs this end; never for the
+ * peer.
  */
 SEALWIRE_API
 size_t sealwire_conn_error_text(const sealwire_conn *conn,
@@ -1372,8 +1377,8 @@ size_t sealwire_conn_server_name(const sealwire_conn *conn,
                                  size_t len);
 
 /**
- * The application protocol that both ends named (ALPN); copied as by sealwire_conn_suite(), 0 where
- * there is none.
+ * The application protocol that both ends named (ALPN); copied as by sealwire_conn_suite(), 0
+ * where there is none.
  */
 SEALWIRE_API
 size_t sealwire_conn_application_protocol(const sealwire_conn *conn,
@@ -1447,8 +1452,8 @@ uint64_t sealwire_conn_peer_not_after_s(const sealwire_conn *conn);
  * the client can be told what it would be told for a wrong password, and nothing else.
  *
  * `host` is where the client is: an address as text, or "localhost" for a Unix socket. `tenant`
- * and `cluster` are OceanBase's; NULL where they are not known. Where both are NULL and the dialect
- * is OceanBase's, `user` may have them in it (user@tenant#cluster).
+ * and `cluster` are OceanBase's; NULL where they are not known. Where both are NULL and the
+ * dialect is OceanBase's, `user` may have them in it (user@tenant#cluster).
  *
  * ::SEALWIRE_ERR_ACCOUNT_DENIED where it may not, and sealwire_conn_error_text() says why, for the
  * log. ::SEALWIRE_ERR_STATE before the handshake is complete, and at a client.

@@ -13,8 +13,8 @@ use crate::tls::{ClientConfig, ServerConfig, ServerName};
 ///
 /// Whoever moves the bytes gives what arrived to [`Endpoint::feed`], or receives it into
 /// [`Endpoint::recv_buf`], and sends [`Endpoint::output`]. Whoever uses the plaintext reads and
-/// writes. Buffers belong to the pools that are given with each call; an endpoint that waits for its
-/// peer holds none.
+/// writes. Buffers belong to the pools that are given with each call; an endpoint that waits for
+/// its peer holds none.
 ///
 /// An error is final: every later call returns it again, while the output (the TLS alert) may still
 /// be sent.
@@ -287,7 +287,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`](crate::error::ErrorKind::Timeout) where one has passed.
+    /// [`Timeout`](crate::error::ErrorKind::Timeout) where one has passed.
     pub fn handle_timeout(&mut self, now: Now) -> Result<()> {
         if let Err(error) = self.conn.handle_timeout(now) {
             self.failure.get_or_insert(error);

@@ -54,8 +54,8 @@ fn root() -> &'static Path {
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+        .expect("the folder can be read")
+        .map(|entry| entry.expect("its entries, too").path());
     entries
         .flat_map(|path| match path.is_dir() {
             true => sources(&path),

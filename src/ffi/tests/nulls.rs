@@ -109,7 +109,8 @@ macro_rules! spoil {
 fn null_and_misaligned_pointers_are_told_apart_from_good_ones() {
     let (client, server) = (Builder::usual_client(), Builder::usual_server());
     let (config, conn) = (client.build(), Conn::client(&client.build(), "localhost"));
-    let spoilt = all(&client, &server, &config, &conn);
+    let mut spoilt = of_configurations(&client, &server, &config);
+    spoilt.append(&mut of_connections(&config, &conn));
     let declared = declared();
     let known: Vec<_> = declared.keys().map(String::as_str).collect();
     let tried: Vec<_> = spoilt.keys().copied().collect();
@@ -147,28 +148,24 @@ const OPTIONAL: &[(&str, usize, sealwire_result)] = &[
 
 extern "C" fn ignore_line(_line: *const c_char, _user_data: *mut c_void) {}
 
-/// Handles are never freed by these: `_free` has one argument, which is spoilt.
-fn all(
+/// Those without a connection. No handle is freed: `_free` has one argument, which is spoilt.
+fn of_configurations(
     client: &Builder,
     server: &Builder,
     config: &Config,
-    conn: &Conn,
 ) -> BTreeMap<&'static str, Spoilt> {
     let (text, path) = (c"text".as_ptr(), c"/dev/null".as_ptr());
     let pin = c(&"ab".repeat(32));
     let mut byte = [0u8; 64];
-    let bytes = byte.as_mut_ptr();
-    let buf = bytes.cast::<c_char>();
+    let buf = byte.as_mut_ptr().cast::<c_char>();
+    let memory: *mut c_void = byte.as_mut_ptr().cast();
+    let bytes = byte.as_ptr();
     let mut builder_out: *mut sealwire_config_builder = ptr::null_mut();
     let mut config_out: *const sealwire_config = ptr::null();
-    let mut conn_out: *mut sealwire_conn = ptr::null_mut();
-    let (mut len, mut borrowed) = (0usize, ptr::null::<u8>());
     let (builder_out, config_out) = (&raw mut builder_out, &raw mut config_out);
-    let (conn_out, len_out, borrowed_out) = (&raw mut conn_out, &raw mut len, &raw mut borrowed);
     let require = [0usize; 16];
     let require = require.as_ptr().cast::<sealwire_require>();
-    let (c, s, config, conn) = (client.0, server.0, config.0, conn.0);
-    let konn = conn.cast_const();
+    let (c, s, config) = (client.0, server.0, config.0);
     let ignore: sealwire_key_log_callback = Some(ignore_line);
     spoil![
         sealwire_version_number(),
@@ -179,33 +176,15 @@ fn all(
         sealwire_config_builder_free(c),
         sealwire_config_builder_build(c.cast_const(), config_out),
         sealwire_config_builder_error_text(c.cast_const(), buf, 64usize),
-        sealwire_config_builder_set_identity_pem(
-            c,
-            bytes.cast_const(),
-            9usize,
-            bytes.cast_const(),
-            9usize
-        ),
+        sealwire_config_builder_set_identity_pem(c, bytes, 9usize, bytes, 9usize),
         sealwire_config_builder_set_identity_encrypted_pem(
-            c,
-            bytes.cast_const(),
-            9usize,
-            bytes.cast_const(),
-            9usize,
-            bytes.cast_const(),
-            9usize
+            c, bytes, 9usize, bytes, 9usize, bytes, 9usize
         ),
         sealwire_config_builder_set_identity_files(c, path, path),
-        sealwire_config_builder_set_identity_encrypted_files(
-            c,
-            path,
-            path,
-            bytes.cast_const(),
-            9usize
-        ),
-        sealwire_config_builder_add_roots_pem(c, bytes.cast_const(), 9usize),
+        sealwire_config_builder_set_identity_encrypted_files(c, path, path, bytes, 9usize),
+        sealwire_config_builder_add_roots_pem(c, bytes, 9usize),
         sealwire_config_builder_add_roots_file(c, path),
-        sealwire_config_builder_add_crls_pem(c, bytes.cast_const(), 9usize),
+        sealwire_config_builder_add_crls_pem(c, bytes, 9usize),
         sealwire_config_builder_add_crls_file(c, path),
         sealwire_config_builder_set_crls_required(c),
         sealwire_config_builder_set_verify_ca(c),
@@ -220,15 +199,30 @@ fn all(
         sealwire_config_builder_set_suites(c, text),
         sealwire_config_builder_set_records(c, 0 as c_int),
         sealwire_config_builder_set_handshake_timeout_ms(c, 9u32),
-        sealwire_config_builder_set_tickets(s, bytes.cast_const(), 9usize, text),
+        sealwire_config_builder_set_tickets(s, bytes, 9usize, text),
         sealwire_config_builder_disable_resumption(c),
-        sealwire_config_builder_danger_set_key_log(c, ignore, bytes.cast::<c_void>()),
+        sealwire_config_builder_danger_set_key_log(c, ignore, memory),
         sealwire_config_builder_add_require(s, require),
         sealwire_config_builder_set_require_default_deny(s),
         sealwire_config_builder_set_require_dialect(s, 0 as c_int),
         sealwire_config_builder_set_require_oneline(s, 0 as c_int),
         sealwire_config_reload(config, c.cast_const()),
         sealwire_config_free(config),
+    ]
+}
+
+/// Those of connections.
+fn of_connections(config: &Config, conn: &Conn) -> BTreeMap<&'static str, Spoilt> {
+    let text = c"text".as_ptr();
+    let mut byte = [0u8; 64];
+    let memory: *mut c_void = byte.as_mut_ptr().cast();
+    let (bytes, buf) = (byte.as_ptr(), byte.as_mut_ptr().cast::<c_char>());
+    let mut conn_out: *mut sealwire_conn = ptr::null_mut();
+    let (mut len, mut borrowed) = (0usize, ptr::null::<u8>());
+    let (conn_out, len_out, borrowed_out) = (&raw mut conn_out, &raw mut len, &raw mut borrowed);
+    let (config, conn) = (config.0, conn.0);
+    let konn = conn.cast_const();
+    spoil![
         sealwire_conn_new_client(config, text, conn_out),
         sealwire_conn_new_server(config, conn_out),
         sealwire_conn_free(conn),
@@ -236,8 +230,8 @@ fn all(
         sealwire_conn_set_plaintext(conn),
         sealwire_conn_start_tls(conn),
         sealwire_conn_handshake(conn),
-        sealwire_conn_read(conn, bytes.cast::<c_void>(), 9usize, len_out),
-        sealwire_conn_write(conn, bytes.cast::<c_void>().cast_const(), 9usize, len_out),
+        sealwire_conn_read(conn, memory, 9usize, len_out),
+        sealwire_conn_write(conn, memory.cast_const(), 9usize, len_out),
         sealwire_conn_flush(conn),
         sealwire_conn_shutdown(conn),
         sealwire_conn_pending(konn),
@@ -245,7 +239,7 @@ fn all(
         sealwire_conn_wants_read(konn),
         sealwire_conn_wants_write(konn),
         sealwire_conn_timeout_ms(konn),
-        sealwire_conn_feed(conn, bytes.cast_const(), 9usize, len_out),
+        sealwire_conn_feed(conn, bytes, 9usize, len_out),
         sealwire_conn_output(konn, borrowed_out),
         sealwire_conn_output_sent(conn, 0usize),
         sealwire_conn_os_error(konn),
@@ -262,7 +256,7 @@ fn all(
         sealwire_conn_peer_subject(konn, buf, 64usize),
         sealwire_conn_peer_issuer(konn, buf, 64usize),
         sealwire_conn_peer_alt_name(konn, 0usize, buf, 64usize),
-        sealwire_conn_peer_fingerprint(konn, bytes),
+        sealwire_conn_peer_fingerprint(konn, memory.cast::<u8>()),
         sealwire_conn_peer_not_before_s(konn),
         sealwire_conn_peer_not_after_s(konn),
         sealwire_conn_check_require(conn, text, text, text, text),

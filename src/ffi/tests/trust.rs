@@ -363,7 +363,8 @@ fn keys_may_be_encrypted() {
     assert_says(said, SEALWIRE_OK, "");
 }
 
-/// A certificate that signed itself, and its key as `openssl pkcs8 -topk8 -v2 aes-256-cbc` writes it.
+/// A certificate that signed itself, and its key as `openssl pkcs8 -topk8 -v2 aes-256-cbc`
+/// writes it.
 const ENCRYPTED: (&str, &str) = (
     "\
 -----BEGIN CERTIFICATE-----
