@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::tls::{ClientOptions, Identity, Pem, RecordPath, Roots, ServerOptions, Verify, Version};
 
 const PATHS: [RecordPath; 2] = [RecordPath::Rustls, RecordPath::InPlace];
@@ -221,17 +222,4 @@ fn a_handshake_that_came_with_the_plaintext_before_it_goes_on() {
     far.advance(now(), &mut pools).unwrap();
     assert!(!far.has_input());
     assert!(!far.output(&mut pools).is_empty(), "the ServerHello");
-}
-
-#[test]
-fn a_connection_is_given_away_only_where_nothing_is_lost() {
-    let mut pools = Pools::new(4);
-    let mut end = Endpoint::new(Connection::plain());
-    end.feed(b"bytes", &mut pools);
-    let Err((mut end, error)) = end.into_connection() else {
-        panic!("bytes would have been lost");
-    };
-    assert_eq!(error.kind(), ErrorKind::Misuse);
-    assert_eq!(read(&mut end, 5, &mut pools).unwrap(), b"bytes");
-    assert!(end.into_connection().is_ok());
 }
