@@ -326,8 +326,8 @@ enum sealwire_event_kind
   SEALWIRE_EVENT_WRITABLE = 4,
   /**
    * The last event of `conn`: both ends have ended it and all was sent (`result` is
-   * ::SEALWIRE_OK), or it failed with `result`, and sealwire_conn_error_text() has the words. Its
-   * facts can be asked for until it is freed, which is still the caller's to do.
+   * ::SEALWIRE_OK), or it failed with `result`, and sealwire_conn_error_text() has the words.
+   * Its facts can be asked for until it is freed, which is still the caller's to do.
    */
   SEALWIRE_EVENT_CLOSED = 5,
   /**
@@ -361,8 +361,8 @@ typedef int32_t sealwire_event_kind;
  * What connections share: whom to trust, who we are, which versions and suites.
  *
  * It is shared by any number of connections and threads. A connection keeps what it was made with,
- * so the handle may be freed while connections live, and sealwire_config_reload() is for those that
- * are made later.
+ * so the handle may be freed while connections live, and sealwire_config_reload() is for those
+ * that are made later.
  *
  * Made by sealwire_config_builder_build(), freed by sealwire_config_free().
  */
@@ -775,8 +775,8 @@ sealwire_result sealwire_config_builder_set_identity_encrypted_files(sealwire_co
                                                                      size_t passphrase_len);
 
 /**
- * Adds trusted certificate authorities: one or more certificates as PEM. Each call adds to those of
- * the calls before.
+ * Adds trusted certificate authorities: one or more certificates as PEM. Each call adds to those
+ * of the calls before.
  *
  * ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
  */
@@ -816,8 +816,9 @@ sealwire_result sealwire_config_builder_add_crls_file(sealwire_config_builder *b
                                                       const char *path);
 
 /**
- * Refuses certificates of which it is not known whether they were revoked: the list of their issuer
- * is missing or overdue. Without this call they are good, and an overdue list counts as it stands.
+ * Refuses certificates of which it is not known whether they were revoked: the list of their
+ * issuer is missing or overdue. Without this call they are good, and an overdue list counts as it
+ * stands.
  */
 SEALWIRE_API
 sealwire_result sealwire_config_builder_set_crls_required(sealwire_config_builder *builder);
@@ -884,7 +885,8 @@ sealwire_result sealwire_config_builder_add_client_fingerprint(sealwire_config_b
 /**
  * Of the clients with a good certificate, lets in this one, or one of several where it is called
  * several times. `client` is "cn:NAME" for the only common name of the subject, "san:NAME" for an
- * alternative name as written, or "sha256:FINGERPRINT"; names are compared whole. For servers only.
+ * alternative name as written, or "sha256:FINGERPRINT"; names are compared whole. For servers
+ * only.
  *
  * ::SEALWIRE_ERR_ARGUMENT where it is none of these.
  */
@@ -1100,9 +1102,9 @@ sealwire_result sealwire_conn_read(sealwire_conn *conn,
                                    size_t *read_out);
 
 /**
- * Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those are
- * the library's: they are sent in order, and are not to be given again. The rest may be given in
- * a later call from any place. The memory is the caller's again when the call returns.
+ * Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those
+ * are the library's: they are sent in order, and are not to be given again. The rest may be given
+ * in a later call from any place. The memory is the caller's again when the call returns.
  *
  * Over a descriptor the bytes are sent at once as far as the socket takes them; what is left
  * (sealwire_conn_queued()) goes out with the next call, or with sealwire_conn_flush().
@@ -1203,8 +1205,8 @@ SEALWIRE_API void *sealwire_conn_user_data(const sealwire_conn *conn);
 
 /**
  * Whether ::SEALWIRE_EVENT_READABLE is told and bytes are received, on a connection of an engine:
- * true before. While it is false the kernel's memory fills, which stops the peer: for a program that
- * cannot pass on at once what it reads. A handshake goes on regardless.
+ * true before. While it is false the kernel's memory fills, which stops the peer: for a program
+ * that cannot pass on at once what it reads. A handshake goes on regardless.
  *
  * ::SEALWIRE_ERR_STATE where the connection belongs to no engine.
  */
@@ -1238,7 +1240,8 @@ int sealwire_conn_alert(const sealwire_conn *conn);
  * Copies the words for the connection's last failed call to `buf`, cut to `len` and ended by NUL,
  * and returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
  *
- * The words name certificates and reasons: for a log, or whoever runs this end; never for the peer.
+ * The words name certificates and reasons: for a log, or whoever runs this end; never for the
+ * peer.
  */
 SEALWIRE_API
 size_t sealwire_conn_error_text(const sealwire_conn *conn,
@@ -1271,8 +1274,8 @@ sealwire_result sealwire_conn_write_mysql_packet(sealwire_conn *conn,
 
 /**
  * Brings a client from its first byte into TLS: reads the server's greeting, asks for TLS and
- * completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it goes
- * on where it was.
+ * completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it
+ * goes on where it was.
  *
  * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
  * `capabilities` and `collation` are the client's: CLIENT_SSL is added, and the login that the
@@ -1372,8 +1375,8 @@ size_t sealwire_conn_server_name(const sealwire_conn *conn,
                                  size_t len);
 
 /**
- * The application protocol that both ends named (ALPN); copied as by sealwire_conn_suite(), 0 where
- * there is none.
+ * The application protocol that both ends named (ALPN); copied as by sealwire_conn_suite(), 0
+ * where there is none.
  */
 SEALWIRE_API
 size_t sealwire_conn_application_protocol(const sealwire_conn *conn,
@@ -1447,8 +1450,8 @@ uint64_t sealwire_conn_peer_not_after_s(const sealwire_conn *conn);
  * the client can be told what it would be told for a wrong password, and nothing else.
  *
  * `host` is where the client is: an address as text, or "localhost" for a Unix socket. `tenant`
- * and `cluster` are OceanBase's; NULL where they are not known. Where both are NULL and the dialect
- * is OceanBase's, `user` may have them in it (user@tenant#cluster).
+ * and `cluster` are OceanBase's; NULL where they are not known. Where both are NULL and the
+ * dialect is OceanBase's, `user` may have them in it (user@tenant#cluster).
  *
  * ::SEALWIRE_ERR_ACCOUNT_DENIED where it may not, and sealwire_conn_error_text() says why, for the
  * log. ::SEALWIRE_ERR_STATE before the handshake is complete, and at a client.
@@ -1471,8 +1474,8 @@ sealwire_result sealwire_engine_new(const sealwire_engine_options *options,
                                     sealwire_engine **engine_out);
 
 /**
- * What moves the bytes: ::SEALWIRE_BACKEND_IO_URING or ::SEALWIRE_BACKEND_EPOLL; -1 where it may not
- * be asked.
+ * What moves the bytes: ::SEALWIRE_BACKEND_IO_URING or ::SEALWIRE_BACKEND_EPOLL; -1 where it may
+ * not be asked.
  */
 SEALWIRE_API
 int sealwire_engine_backend(const sealwire_engine *engine);
@@ -1528,11 +1531,11 @@ sealwire_result sealwire_engine_attach(sealwire_engine *engine,
  * events, and their number in `*count_out`. What there was no room for is told by the next call,
  * without waiting; nothing is lost. Events of a connection that was freed are not told.
  *
- * It waits for `timeout_ms` milliseconds at most; -1: for ever; 0: not at all. It ends early for an
- * event only: for a signal it does not, whose handler may call sealwire_engine_wake().
+ * It waits for `timeout_ms` milliseconds at most; -1: for ever; 0: not at all. It ends early for
+ * an event only: for a signal it does not, whose handler may call sealwire_engine_wake().
  *
- * ::SEALWIRE_OK with 0 events where the time has passed; ::SEALWIRE_ERR_ARGUMENT where `events_max`
- * is 0; ::SEALWIRE_ERR_IO where the system refuses to wait.
+ * ::SEALWIRE_OK with 0 events where the time has passed; ::SEALWIRE_ERR_ARGUMENT where
+ * `events_max` is 0; ::SEALWIRE_ERR_IO where the system refuses to wait.
  */
 SEALWIRE_API
 sealwire_result sealwire_engine_wait(sealwire_engine *engine,
@@ -1593,8 +1596,8 @@ SEALWIRE_API
 int sealwire_engine_os_error(const sealwire_engine *engine);
 
 /**
- * Frees an engine; NULL is fine. Its connections are cut at once and its listeners closed: what was
- * written and not sent is lost (sealwire_engine_conn_count()). Handles of them that are left
+ * Frees an engine; NULL is fine. Its connections are cut at once and its listeners closed: what
+ * was written and not sent is lost (sealwire_engine_conn_count()). Handles of them that are left
  * answer ::SEALWIRE_ERR_STATE and are still to be freed.
  *
  * The engine's thread; on another one nothing happens.
@@ -1628,8 +1631,8 @@ SEALWIRE_API
 uint16_t sealwire_listener_port(const sealwire_listener *listener);
 
 /**
- * Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len` and
- * ended by NUL, and returns its whole length without the NUL (snprintf's rule).
+ * Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len`
+ * and ended by NUL, and returns its whole length without the NUL (snprintf's rule).
  */
 SEALWIRE_API
 size_t sealwire_listener_address(const sealwire_listener *listener,
@@ -1637,8 +1640,8 @@ size_t sealwire_listener_address(const sealwire_listener *listener,
                                  size_t len);
 
 /**
- * Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the kernel
- * had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
+ * Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the
+ * kernel had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
  *
  * The engine's thread; on another one nothing happens.
  */

@@ -13,8 +13,8 @@ use crate::tls::{ClientConfig, ServerConfig, ServerName};
 ///
 /// Whoever moves the bytes gives what arrived to [`Endpoint::feed`], or receives it into
 /// [`Endpoint::recv_buf`], and sends [`Endpoint::output`]. Whoever uses the plaintext reads and
-/// writes. Buffers belong to the pools that are given with each call; an endpoint that waits for its
-/// peer holds none.
+/// writes. Buffers belong to the pools that are given with each call; an endpoint that waits for
+/// its peer holds none.
 ///
 /// An error is final: every later call returns it again, while the output (the TLS alert) may still
 /// be sent.

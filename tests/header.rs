@@ -52,8 +52,8 @@ fn root() -> &'static Path {
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+        .expect("src/ffi is there")
+        .map(|entry| entry.expect("it can be listed").path());
     entries
         .flat_map(|path| match path.is_dir() {
             true => sources(&path),

@@ -26,8 +26,8 @@ use crate::tls::{ClientConfig, ServerConfig};
 /// What connections share: whom to trust, who we are, which versions and suites.
 ///
 /// It is shared by any number of connections and threads. A connection keeps what it was made with,
-/// so the handle may be freed while connections live, and sealwire_config_reload() is for those that
-/// are made later.
+/// so the handle may be freed while connections live, and sealwire_config_reload() is for those
+/// that are made later.
 ///
 /// Made by sealwire_config_builder_build(), freed by sealwire_config_free().
 pub struct sealwire_config {

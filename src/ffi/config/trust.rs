@@ -47,8 +47,8 @@ enum ClientCert {
     Required,
 }
 
-/// Adds trusted certificate authorities: one or more certificates as PEM. Each call adds to those of
-/// the calls before.
+/// Adds trusted certificate authorities: one or more certificates as PEM. Each call adds to those
+/// of the calls before.
 ///
 /// ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
 #[unsafe(no_mangle)]
@@ -106,8 +106,9 @@ pub extern "C" fn sealwire_config_builder_add_crls_file(
     })
 }
 
-/// Refuses certificates of which it is not known whether they were revoked: the list of their issuer
-/// is missing or overdue. Without this call they are good, and an overdue list counts as it stands.
+/// Refuses certificates of which it is not known whether they were revoked: the list of their
+/// issuer is missing or overdue. Without this call they are good, and an overdue list counts as it
+/// stands.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_config_builder_set_crls_required(
     builder: *mut sealwire_config_builder,
@@ -209,7 +210,8 @@ pub extern "C" fn sealwire_config_builder_add_client_fingerprint(
 
 /// Of the clients with a good certificate, lets in this one, or one of several where it is called
 /// several times. `client` is "cn:NAME" for the only common name of the subject, "san:NAME" for an
-/// alternative name as written, or "sha256:FINGERPRINT"; names are compared whole. For servers only.
+/// alternative name as written, or "sha256:FINGERPRINT"; names are compared whole. For servers
+/// only.
 ///
 /// ::SEALWIRE_ERR_ARGUMENT where it is none of these.
 #[unsafe(no_mangle)]

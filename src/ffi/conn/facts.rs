@@ -76,8 +76,8 @@ pub extern "C" fn sealwire_conn_server_name(
     copy(conn, buf, len, |facts| facts.server_name.clone())
 }
 
-/// The application protocol that both ends named (ALPN); copied as by sealwire_conn_suite(), 0 where
-/// there is none.
+/// The application protocol that both ends named (ALPN); copied as by sealwire_conn_suite(), 0
+/// where there is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_application_protocol(
     conn: *const sealwire_conn,

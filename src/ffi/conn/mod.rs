@@ -169,9 +169,9 @@ pub extern "C" fn sealwire_conn_read(
     })
 }
 
-/// Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those are
-/// the library's: they are sent in order, and are not to be given again. The rest may be given in
-/// a later call from any place. The memory is the caller's again when the call returns.
+/// Writes up to `len` bytes of plaintext, and tells in `*written_out` how many were taken. Those
+/// are the library's: they are sent in order, and are not to be given again. The rest may be given
+/// in a later call from any place. The memory is the caller's again when the call returns.
 ///
 /// Over a descriptor the bytes are sent at once as far as the socket takes them; what is left
 /// (sealwire_conn_queued()) goes out with the next call, or with sealwire_conn_flush().
@@ -318,8 +318,8 @@ pub extern "C" fn sealwire_conn_user_data(conn: *const sealwire_conn) -> *mut c_
 }
 
 /// Whether ::SEALWIRE_EVENT_READABLE is told and bytes are received, on a connection of an engine:
-/// true before. While it is false the kernel's memory fills, which stops the peer: for a program that
-/// cannot pass on at once what it reads. A handshake goes on regardless.
+/// true before. While it is false the kernel's memory fills, which stops the peer: for a program
+/// that cannot pass on at once what it reads. A handshake goes on regardless.
 ///
 /// ::SEALWIRE_ERR_STATE where the connection belongs to no engine.
 #[unsafe(no_mangle)]
@@ -367,7 +367,8 @@ pub extern "C" fn sealwire_conn_alert(conn: *const sealwire_conn) -> c_int {
 /// Copies the words for the connection's last failed call to `buf`, cut to `len` and ended by NUL,
 /// and returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
 ///
-/// The words name certificates and reasons: for a log, or whoever runs this end; never for the peer.
+/// The words name certificates and reasons: for a log, or whoever runs this end; never for the
+/// peer.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_error_text(
     conn: *const sealwire_conn,

@@ -13,8 +13,8 @@ use crate::ffi::result::sealwire_result::{self, *};
 /// the client can be told what it would be told for a wrong password, and nothing else.
 ///
 /// `host` is where the client is: an address as text, or "localhost" for a Unix socket. `tenant`
-/// and `cluster` are OceanBase's; NULL where they are not known. Where both are NULL and the dialect
-/// is OceanBase's, `user` may have them in it (user@tenant#cluster).
+/// and `cluster` are OceanBase's; NULL where they are not known. Where both are NULL and the
+/// dialect is OceanBase's, `user` may have them in it (user@tenant#cluster).
 ///
 /// ::SEALWIRE_ERR_ACCOUNT_DENIED where it may not, and sealwire_conn_error_text() says why, for the
 /// log. ::SEALWIRE_ERR_STATE before the handshake is complete, and at a client.

@@ -267,8 +267,8 @@ impl Own {
         }
     }
 
-    /// Goes as far as what has arrived goes, having received once where nothing has and a descriptor
-    /// moves the bytes; false where nothing came.
+    /// Goes as far as what has arrived goes, having received once where nothing has and a
+    /// descriptor moves the bytes; false where nothing came.
     fn receive(&mut self, pools: &mut Pools) -> Result<bool, Failure> {
         let Some(end) = &mut self.end else {
             return Ok(false);
