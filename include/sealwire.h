@@ -183,7 +183,8 @@ enum sealwire_result
    */
   SEALWIRE_ERR_NULL = -100,
   /**
-   * The handle is not in a state for this call: before its time, after its end, or after an error.
+   * The handle is not in a state for this call: before its time, after its end, or after an
+   * error.
    */
   SEALWIRE_ERR_STATE = -101,
   /**

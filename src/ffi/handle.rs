@@ -166,9 +166,9 @@ pub(super) fn wake<C: Opaque>(handle: *const C) -> sealwire_result {
     SEALWIRE_OK
 }
 
-/// Takes the handle back, unless it belongs to another thread or a call is inside of it: to end what
-/// that is in the midst of would be worse than what this leaks. In a forked child the memory of the
-/// handle is given back, and nothing else happens.
+/// Takes the handle back, unless it belongs to another thread or a call is inside of it: to end
+/// what that is in the midst of would be worse than what this leaks. In a forked child the memory
+/// of the handle is given back, and nothing else happens.
 pub(super) fn free<C: Opaque>(handle: *mut C) {
     let handle = handle.cast::<Guarded<C::Inner>>();
     if handle.is_null() {

@@ -7,7 +7,8 @@
 //!
 //! The module is private: the symbols are exported, and no Rust program can call them.
 
-// The names are C's. Each function's contract for its pointers is the header's, said once at its top.
+// The names are C's. Each function's contract for its pointers is the header's, said once at its
+// top.
 #![allow(
     non_camel_case_types,
     unreachable_pub,

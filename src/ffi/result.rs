@@ -23,7 +23,8 @@ pub enum sealwire_result {
     SEALWIRE_EOF = 3,
     /// A pointer is NULL that may not be.
     SEALWIRE_ERR_NULL = -100,
-    /// The handle is not in a state for this call: before its time, after its end, or after an error.
+    /// The handle is not in a state for this call: before its time, after its end, or after an
+    /// error.
     SEALWIRE_ERR_STATE = -101,
     /// A value is out of its range, or a pointer is not aligned.
     SEALWIRE_ERR_ARGUMENT = -102,
