@@ -328,8 +328,8 @@ enum sealwire_event_kind
   SEALWIRE_EVENT_WRITABLE = 4,
   /**
    * The last event of `conn`: both ends have ended it and all was sent (`result` is
-   * ::SEALWIRE_OK), or it failed with `result`, and sealwire_conn_error_text() has the words. Its
-   * facts can be asked for until it is freed, which is still the caller's to do.
+   * ::SEALWIRE_OK), or it failed with `result`, and sealwire_conn_error_text() has the words.
+   * Its facts can be asked for until it is freed, which is still the caller's to do.
    */
   SEALWIRE_EVENT_CLOSED = 5,
   /**
@@ -1207,8 +1207,8 @@ SEALWIRE_API void *sealwire_conn_user_data(const sealwire_conn *conn);
 
 /**
  * Whether ::SEALWIRE_EVENT_READABLE is told and bytes are received, on a connection of an engine:
- * true before. While it is false the kernel's memory fills, which stops the peer: for a program that
- * cannot pass on at once what it reads. A handshake goes on regardless.
+ * true before. While it is false the kernel's memory fills, which stops the peer: for a program
+ * that cannot pass on at once what it reads. A handshake goes on regardless.
  *
  * ::SEALWIRE_ERR_STATE where the connection belongs to no engine.
  */
@@ -1276,8 +1276,8 @@ sealwire_result sealwire_conn_write_mysql_packet(sealwire_conn *conn,
 
 /**
  * Brings a client from its first byte into TLS: reads the server's greeting, asks for TLS and
- * completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it goes
- * on where it was.
+ * completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it
+ * goes on where it was.
  *
  * The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
  * `capabilities` and `collation` are the client's: CLIENT_SSL is added, and the login that the
@@ -1476,8 +1476,8 @@ sealwire_result sealwire_engine_new(const sealwire_engine_options *options,
                                     sealwire_engine **engine_out);
 
 /**
- * What moves the bytes: ::SEALWIRE_BACKEND_IO_URING or ::SEALWIRE_BACKEND_EPOLL; -1 where it may not
- * be asked.
+ * What moves the bytes: ::SEALWIRE_BACKEND_IO_URING or ::SEALWIRE_BACKEND_EPOLL; -1 where it may
+ * not be asked.
  */
 SEALWIRE_API
 int sealwire_engine_backend(const sealwire_engine *engine);
@@ -1533,11 +1533,11 @@ sealwire_result sealwire_engine_attach(sealwire_engine *engine,
  * events, and their number in `*count_out`. What there was no room for is told by the next call,
  * without waiting; nothing is lost. Events of a connection that was freed are not told.
  *
- * It waits for `timeout_ms` milliseconds at most; -1: for ever; 0: not at all. It ends early for an
- * event only: for a signal it does not, whose handler may call sealwire_engine_wake().
+ * It waits for `timeout_ms` milliseconds at most; -1: for ever; 0: not at all. It ends early for
+ * an event only: for a signal it does not, whose handler may call sealwire_engine_wake().
  *
- * ::SEALWIRE_OK with 0 events where the time has passed; ::SEALWIRE_ERR_ARGUMENT where `events_max`
- * is 0; ::SEALWIRE_ERR_IO where the system refuses to wait.
+ * ::SEALWIRE_OK with 0 events where the time has passed; ::SEALWIRE_ERR_ARGUMENT where
+ * `events_max` is 0; ::SEALWIRE_ERR_IO where the system refuses to wait.
  */
 SEALWIRE_API
 sealwire_result sealwire_engine_wait(sealwire_engine *engine,
@@ -1598,8 +1598,8 @@ SEALWIRE_API
 int sealwire_engine_os_error(const sealwire_engine *engine);
 
 /**
- * Frees an engine; NULL is fine. Its connections are cut at once and its listeners closed: what was
- * written and not sent is lost (sealwire_engine_conn_count()). Handles of them that are left
+ * Frees an engine; NULL is fine. Its connections are cut at once and its listeners closed: what
+ * was written and not sent is lost (sealwire_engine_conn_count()). Handles of them that are left
  * answer ::SEALWIRE_ERR_STATE and are still to be freed.
  *
  * The engine's thread; on another one nothing happens.
@@ -1633,8 +1633,8 @@ SEALWIRE_API
 uint16_t sealwire_listener_port(const sealwire_listener *listener);
 
 /**
- * Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len` and
- * ended by NUL, and returns its whole length without the NUL (snprintf's rule).
+ * Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len`
+ * and ended by NUL, and returns its whole length without the NUL (snprintf's rule).
  */
 SEALWIRE_API
 size_t sealwire_listener_address(const sealwire_listener *listener,
@@ -1642,8 +1642,8 @@ size_t sealwire_listener_address(const sealwire_listener *listener,
                                  size_t len);
 
 /**
- * Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the kernel
- * had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
+ * Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the
+ * kernel had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
  *
  * The engine's thread; on another one nothing happens.
  */

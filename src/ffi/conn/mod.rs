@@ -318,8 +318,8 @@ pub extern "C" fn sealwire_conn_user_data(conn: *const sealwire_conn) -> *mut c_
 }
 
 /// Whether ::SEALWIRE_EVENT_READABLE is told and bytes are received, on a connection of an engine:
-/// true before. While it is false the kernel's memory fills, which stops the peer: for a program that
-/// cannot pass on at once what it reads. A handshake goes on regardless.
+/// true before. While it is false the kernel's memory fills, which stops the peer: for a program
+/// that cannot pass on at once what it reads. A handshake goes on regardless.
 ///
 /// ::SEALWIRE_ERR_STATE where the connection belongs to no engine.
 #[unsafe(no_mangle)]

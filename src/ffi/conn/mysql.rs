@@ -99,8 +99,8 @@ pub extern "C" fn sealwire_conn_write_mysql_packet(
 }
 
 /// Brings a client from its first byte into TLS: reads the server's greeting, asks for TLS and
-/// completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it goes
-/// on where it was.
+/// completes the handshake. Called again after ::SEALWIRE_WANT_READ or ::SEALWIRE_WANT_WRITE it
+/// goes on where it was.
 ///
 /// The connection has to be set to begin in plaintext (sealwire_conn_set_plaintext()).
 /// `capabilities` and `collation` are the client's: CLIENT_SSL is added, and the login that the

@@ -87,8 +87,8 @@ pub(super) struct Listen<'a> {
     pub(super) user_data: *mut c_void,
 }
 
-/// The engine and its handles' state, unless a call on it is under way, from which this one was made
-/// by a callback.
+/// The engine and its handles' state, unless a call on it is under way, from which this one was
+/// made by a callback.
 pub(in crate::ffi) fn core(shared: &Shared) -> Result<RefMut<'_, Core>, Failure> {
     let text = "the engine is in use by the call that this one was made from";
     let core = shared.try_borrow_mut();

@@ -25,8 +25,8 @@ pub enum sealwire_event_kind {
     /// write.
     SEALWIRE_EVENT_WRITABLE = 4,
     /// The last event of `conn`: both ends have ended it and all was sent (`result` is
-    /// ::SEALWIRE_OK), or it failed with `result`, and sealwire_conn_error_text() has the words. Its
-    /// facts can be asked for until it is freed, which is still the caller's to do.
+    /// ::SEALWIRE_OK), or it failed with `result`, and sealwire_conn_error_text() has the words.
+    /// Its facts can be asked for until it is freed, which is still the caller's to do.
     SEALWIRE_EVENT_CLOSED = 5,
     /// sealwire_engine_wake() was called, once or more often.
     SEALWIRE_EVENT_WOKEN = 6,

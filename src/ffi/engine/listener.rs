@@ -82,8 +82,8 @@ pub extern "C" fn sealwire_listener_port(listener: *const sealwire_listener) -> 
     })
 }
 
-/// Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len` and
-/// ended by NUL, and returns its whole length without the NUL (snprintf's rule).
+/// Copies the address, in the words that sealwire_engine_connect() takes, to `buf`, cut to `len`
+/// and ended by NUL, and returns its whole length without the NUL (snprintf's rule).
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_listener_address(
     listener: *const sealwire_listener,
@@ -95,8 +95,8 @@ pub extern "C" fn sealwire_listener_address(
     })
 }
 
-/// Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the kernel
-/// had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
+/// Stops accepting and frees the handle; NULL is fine. Accepted connections live on. What the
+/// kernel had accepted is still told, with `listener` NULL, then ::SEALWIRE_EVENT_UNLISTENED.
 ///
 /// The engine's thread; on another one nothing happens.
 #[unsafe(no_mangle)]

@@ -66,8 +66,8 @@ pub extern "C" fn sealwire_engine_new(
     })
 }
 
-/// What moves the bytes: ::SEALWIRE_BACKEND_IO_URING or ::SEALWIRE_BACKEND_EPOLL; -1 where it may not
-/// be asked.
+/// What moves the bytes: ::SEALWIRE_BACKEND_IO_URING or ::SEALWIRE_BACKEND_EPOLL; -1 where it may
+/// not be asked.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_engine_backend(engine: *const sealwire_engine) -> c_int {
     handle::ask(engine, -1, |engine| match engine.is_uring {
@@ -158,11 +158,11 @@ pub extern "C" fn sealwire_engine_attach(
 /// events, and their number in `*count_out`. What there was no room for is told by the next call,
 /// without waiting; nothing is lost. Events of a connection that was freed are not told.
 ///
-/// It waits for `timeout_ms` milliseconds at most; -1: for ever; 0: not at all. It ends early for an
-/// event only: for a signal it does not, whose handler may call sealwire_engine_wake().
+/// It waits for `timeout_ms` milliseconds at most; -1: for ever; 0: not at all. It ends early for
+/// an event only: for a signal it does not, whose handler may call sealwire_engine_wake().
 ///
-/// ::SEALWIRE_OK with 0 events where the time has passed; ::SEALWIRE_ERR_ARGUMENT where `events_max`
-/// is 0; ::SEALWIRE_ERR_IO where the system refuses to wait.
+/// ::SEALWIRE_OK with 0 events where the time has passed; ::SEALWIRE_ERR_ARGUMENT where
+/// `events_max` is 0; ::SEALWIRE_ERR_IO where the system refuses to wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_engine_wait(
     engine: *mut sealwire_engine,
@@ -242,8 +242,8 @@ pub extern "C" fn sealwire_engine_os_error(engine: *const sealwire_engine) -> c_
     })
 }
 
-/// Frees an engine; NULL is fine. Its connections are cut at once and its listeners closed: what was
-/// written and not sent is lost (sealwire_engine_conn_count()). Handles of them that are left
+/// Frees an engine; NULL is fine. Its connections are cut at once and its listeners closed: what
+/// was written and not sent is lost (sealwire_engine_conn_count()). Handles of them that are left
 /// answer ::SEALWIRE_ERR_STATE and are still to be freed.
 ///
 /// The engine's thread; on another one nothing happens.

@@ -112,7 +112,12 @@ fn null_and_misaligned_pointers_are_told_apart_from_good_ones() {
     let mut spoilt = of_configurations(&client, &server, &config);
     spoilt.append(&mut of_connections(&config, &conn));
     let declared = declared();
-    let known: Vec<_> = declared.keys().map(String::as_str).collect();
+    let is_here = |name: &&str| !NOT_HERE.iter().any(|part| name.contains(part));
+    let known: Vec<_> = declared
+        .keys()
+        .map(String::as_str)
+        .filter(is_here)
+        .collect();
     let tried: Vec<_> = spoilt.keys().copied().collect();
     assert_eq!(tried, known, "a function of the header is not tried here");
     for (function, Spoilt { nulled, misaligned }) in &spoilt {
@@ -138,6 +143,17 @@ fn null_and_misaligned_pointers_are_told_apart_from_good_ones() {
         }
     }
 }
+
+/// Parts of the names of functions that are not tried here: the engine's, which its own tests give
+/// NULL, and MySQL's.
+const NOT_HERE: &[&str] = &[
+    "sealwire_engine_",
+    "sealwire_listener_",
+    "sealwire_conn_peer_address",
+    "sealwire_conn_set_reading",
+    "_user_data",
+    "_mysql_",
+];
 
 /// Pointers that may be NULL, by their place among the pointers of the function, and what it says.
 const OPTIONAL: &[(&str, usize, sealwire_result)] = &[
