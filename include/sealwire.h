@@ -5,7 +5,9 @@
  *   versions          sealwire_version_number
  *   results           sealwire_result, sealwire_result_name
  *   configurations    sealwire_config_builder_*, sealwire_config_*
- *   connections       sealwire_conn_*
+ *   connections       sealwire_conn_*, their facts, and accounts
+ *                     (sealwire_conn_check_require)
+ *   engines           sealwire_engine_*, sealwire_event, sealwire_listener_*
  *
  * The contract
  *
@@ -22,9 +24,13 @@
  *            that takes the same handle non-const. Out-parameters come last,
  *            end in _out, and are written only where the result is 0 or more.
  * Threads    A handle is used by one thread at a time; a second one at the
- *            same time is told SEALWIRE_ERR_THREAD. Configurations are shared
- *            freely. An engine and its connections belong to the thread that
- *            made the engine.
+ *            same time is told SEALWIRE_ERR_THREAD, and a handle that is freed
+ *            then is leaked. Configurations are shared
+ *            freely. An engine, its listeners and its connections belong to
+ *            the thread that made the engine, a connection from its attach or
+ *            connect on: other threads are told SEALWIRE_ERR_THREAD, a _free
+ *            from there frees nothing. Only sealwire_engine_wake() is for all,
+ *            and for signal handlers.
  * Signals    Sends raise no SIGPIPE. Calls that a signal interrupts are
  *            taken up again. Descriptors made by the library close on exec.
  *            A child of fork may only _exit or exec: handles of its parent
@@ -66,6 +72,66 @@
  * The version of the header as one number that grows: major * 65536 + minor * 256 + patch.
  */
 #define SEALWIRE_VERSION_NUMBER (((SEALWIRE_VERSION_MAJOR << 16) | (SEALWIRE_VERSION_MINOR << 8)) | SEALWIRE_VERSION_PATCH)
+
+/**
+ * Clients are not asked for a certificate.
+ */
+#define SEALWIRE_CLIENT_CERT_NONE 0
+
+/**
+ * Clients are asked for a certificate and may do without; one that is shown must be good.
+ */
+#define SEALWIRE_CLIENT_CERT_OPTIONAL 1
+
+/**
+ * Clients have to show a good certificate.
+ */
+#define SEALWIRE_CLIENT_CERT_REQUIRED 2
+
+/**
+ * TLS 1.2 (RFC 5246): the number it has on the wire, and in OpenSSL.
+ */
+#define SEALWIRE_TLS_1_2 771
+
+/**
+ * TLS 1.3 (RFC 8446): the number it has on the wire, and in OpenSSL.
+ */
+#define SEALWIRE_TLS_1_3 772
+
+/**
+ * rustls opens and seals records, which are copied on their way. The default.
+ */
+#define SEALWIRE_RECORDS_RUSTLS 0
+
+/**
+ * Records are opened where they arrived and sealed where they are sent from.
+ */
+#define SEALWIRE_RECORDS_IN_PLACE 1
+
+/**
+ * MySQL's semantics.
+ */
+#define SEALWIRE_DIALECT_MYSQL 0
+
+/**
+ * MariaDB's: REQUIRE CIPHER alone needs no client certificate.
+ */
+#define SEALWIRE_DIALECT_MARIADB 1
+
+/**
+ * OceanBase's: logins name a tenant and a cluster.
+ */
+#define SEALWIRE_DIALECT_OCEANBASE 2
+
+/**
+ * Names on one line as OpenSSL 3 writes them: `/` and `+` in values follow a backslash.
+ */
+#define SEALWIRE_ONELINE_OPENSSL3 0
+
+/**
+ * Names on one line as OpenSSL 1 writes them: nothing is escaped, so two names may read the same.
+ */
+#define SEALWIRE_ONELINE_OPENSSL1 1
 
 /**
  * io_uring where the kernel allows it, else epoll. The environment variable SEALWIRE_BACKEND
@@ -294,8 +360,9 @@ typedef int32_t sealwire_event_kind;
 /**
  * What connections share: whom to trust, who we are, which versions and suites.
  *
- * It is immutable, and shared by any number of connections and threads. A connection keeps what it
- * began with, so the handle may be freed while connections live.
+ * It is shared by any number of connections and threads. A connection keeps what it was made with,
+ * so the handle may be freed while connections live, and sealwire_config_reload() is for those that
+ * are made later.
  *
  * Made by sealwire_config_builder_build(), freed by sealwire_config_free().
  */
@@ -306,6 +373,10 @@ typedef struct sealwire_config sealwire_config;
  *
  * Made by sealwire_config_builder_new_client() or _new_server(), freed by
  * sealwire_config_builder_free(), after a build too. One thread at a time.
+ *
+ * A call that fails sets nothing. Options of the other end are ::SEALWIRE_ERR_STATE. Files are
+ * read at once; ::SEALWIRE_ERR_CONFIG where one cannot be read, and
+ * sealwire_config_builder_error_text() names it and the reason.
  */
 typedef struct sealwire_config_builder sealwire_config_builder;
 
@@ -343,6 +414,66 @@ typedef struct sealwire_engine sealwire_engine;
  * its engine.
  */
 typedef struct sealwire_listener sealwire_listener;
+
+/**
+ * Is told one secret of a session: a line of NSS's key log format, which Wireshark reads, without
+ * its end. `line` is the library's, and gone when the call returns.
+ *
+ * It is called on any thread that drives a connection, on several at once, and must not call
+ * sealwire_* or leave by longjmp() or an exception.
+ */
+typedef void (*sealwire_key_log_callback)(const char *line, void *user_data);
+
+/**
+ * What the connections of an account must be like: MySQL's
+ * `'user'@'host' REQUIRE SSL | X509 | CIPHER … AND ISSUER … AND SUBJECT …`. Everything that is
+ * given must hold; nothing given is REQUIRE NONE.
+ *
+ * Set it to zero but for `size`, then fill in: later versions of the library have more members.
+ * The text is copied.
+ */
+typedef struct {
+  /**
+   * sizeof(sealwire_require).
+   */
+  size_t size;
+  /**
+   * The user; NULL or empty: every user.
+   */
+  const char *user;
+  /**
+   * Where the client is, with MySQL's wildcards, a network, or an address; NULL: everywhere.
+   */
+  const char *host;
+  /**
+   * OceanBase's tenant; NULL: every tenant.
+   */
+  const char *tenant;
+  /**
+   * OceanBase's cluster; NULL: every cluster.
+   */
+  const char *cluster;
+  /**
+   * Not 0: TLS, with or without a client certificate.
+   */
+  int ssl;
+  /**
+   * Not 0: a client certificate that was verified.
+   */
+  int x509;
+  /**
+   * The cipher suite by OpenSSL's name; NULL: any.
+   */
+  const char *cipher;
+  /**
+   * The certificate's issuer on one line, as in "/C=CN/O=Test Org/CN=Test CA"; NULL: any.
+   */
+  const char *issuer;
+  /**
+   * The certificate's subject on one line, as in "/C=CN/O=Test Org/CN=alice"; NULL: any.
+   */
+  const char *subject;
+} sealwire_require;
 
 /**
  * One packet of MySQL's protocol. A payload of 0xffffff bytes is continued by the next packet.
@@ -528,6 +659,19 @@ SEALWIRE_API
 const char *sealwire_result_name(int result);
 
 /**
+ * Replaces a configuration by what the builder says now, for connections that are made from here
+ * on; those that live go on as they began. Where it fails the old one stays in service, whole.
+ *
+ * Any thread, while others make connections of the configuration; the builder is this thread's.
+ *
+ * ::SEALWIRE_ERR_CONFIG where the options do not go together, ::SEALWIRE_ERR_ARGUMENT where the
+ * builder is one of the other end; sealwire_config_builder_error_text() says why.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_reload(const sealwire_config *config,
+                                       const sealwire_config_builder *builder);
+
+/**
  * Frees a configuration. Connections that were made with it live on. NULL is fine.
  *
  * Any thread, once.
@@ -538,6 +682,8 @@ void sealwire_config_free(const sealwire_config *config);
 /**
  * Begins the configuration of clients. As it stands, servers are verified in full: a chain to a
  * trusted authority, dates, and the name; authorities have to be added.
+ *
+ * ::SEALWIRE_ERR_NULL where `builder_out` is NULL.
  */
 SEALWIRE_API
 sealwire_result sealwire_config_builder_new_client(sealwire_config_builder **builder_out);
@@ -545,6 +691,8 @@ sealwire_result sealwire_config_builder_new_client(sealwire_config_builder **bui
 /**
  * Begins the configuration of servers. It needs an identity. As it stands, clients are asked for a
  * certificate where authorities were added, and may do without.
+ *
+ * ::SEALWIRE_ERR_NULL where `builder_out` is NULL.
  */
 SEALWIRE_API
 sealwire_result sealwire_config_builder_new_server(sealwire_config_builder **builder_out);
@@ -556,18 +704,29 @@ SEALWIRE_API
 void sealwire_config_builder_free(sealwire_config_builder *builder);
 
 /**
- * Adds trusted certificate authorities: one or more certificates as PEM.
+ * Checks the options together and makes a configuration of them, to be freed by
+ * sealwire_config_free(). The builder stays, to be freed or built from again.
  *
- * ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
+ * ::SEALWIRE_ERR_CONFIG where they do not go together; sealwire_config_builder_error_text() says
+ * why.
  */
 SEALWIRE_API
-sealwire_result sealwire_config_builder_add_roots_pem(sealwire_config_builder *builder,
-                                                      const uint8_t *pem,
-                                                      size_t pem_len);
+sealwire_result sealwire_config_builder_build(const sealwire_config_builder *builder,
+                                              const sealwire_config **config_out);
+
+/**
+ * Copies the words for the builder's last failed call to `buf`, cut to `len` and ended by NUL, and
+ * returns their whole length without the NUL (snprintf's rule). 0 where no call failed. `buf` may
+ * be NULL where `len` is 0.
+ */
+SEALWIRE_API
+size_t sealwire_config_builder_error_text(const sealwire_config_builder *builder,
+                                          char *buf,
+                                          size_t len);
 
 /**
  * Sets who this end is: its certificate chain, leaf first, and its private key, both as PEM. Keys
- * may be PKCS#8, PKCS#1 or SEC1.
+ * may be PKCS#8, PKCS#1 or SEC1. The memory is not kept; the key is erased with the configuration.
  *
  * ::SEALWIRE_ERR_CONFIG where one cannot be read or they do not belong together.
  */
@@ -579,39 +738,283 @@ sealwire_result sealwire_config_builder_set_identity_pem(sealwire_config_builder
                                                          size_t key_len);
 
 /**
+ * The same with a private key that is encrypted: PKCS#8 with PBES2. The passphrase is not kept.
+ *
+ * ::SEALWIRE_ERR_CONFIG where it is the wrong one, too.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_identity_encrypted_pem(sealwire_config_builder *builder,
+                                                                   const uint8_t *chain,
+                                                                   size_t chain_len,
+                                                                   const uint8_t *key,
+                                                                   size_t key_len,
+                                                                   const uint8_t *passphrase,
+                                                                   size_t passphrase_len);
+
+/**
+ * Sets who this end is from files: its certificate chain and its private key as PEM. They may be
+ * the same file.
+ *
+ * ::SEALWIRE_ERR_CONFIG where one cannot be read or they do not belong together.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_identity_files(sealwire_config_builder *builder,
+                                                           const char *chain_path,
+                                                           const char *key_path);
+
+/**
+ * The same with a private key that is encrypted: PKCS#8 with PBES2. The passphrase is not kept.
+ *
+ * ::SEALWIRE_ERR_CONFIG where it is the wrong one, too.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_identity_encrypted_files(sealwire_config_builder *builder,
+                                                                     const char *chain_path,
+                                                                     const char *key_path,
+                                                                     const uint8_t *passphrase,
+                                                                     size_t passphrase_len);
+
+/**
+ * Adds trusted certificate authorities: one or more certificates as PEM. Each call adds to those of
+ * the calls before.
+ *
+ * ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_roots_pem(sealwire_config_builder *builder,
+                                                      const uint8_t *pem,
+                                                      size_t pem_len);
+
+/**
+ * The same from a file. The authorities of the operating system are in such a file as well:
+ * /etc/ssl/certs/ca-certificates.crt on Debian, /etc/pki/tls/certs/ca-bundle.crt on Red Hat.
+ *
+ * ::SEALWIRE_ERR_CONFIG where it cannot be read, there is none in it or one cannot be used.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_roots_file(sealwire_config_builder *builder,
+                                                       const char *path);
+
+/**
+ * Adds certificate revocation lists of the authorities: one or more as PEM. A certificate that is
+ * on one is refused, and so is one that its authority's revoked.
+ *
+ * ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_crls_pem(sealwire_config_builder *builder,
+                                                     const uint8_t *pem,
+                                                     size_t pem_len);
+
+/**
+ * The same from a file.
+ *
+ * ::SEALWIRE_ERR_CONFIG where it cannot be read, there is none in it or one cannot be used.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_crls_file(sealwire_config_builder *builder,
+                                                      const char *path);
+
+/**
+ * Refuses certificates of which it is not known whether they were revoked: the list of their issuer
+ * is missing or overdue. Without this call they are good, and an overdue list counts as it stands.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_crls_required(sealwire_config_builder *builder);
+
+/**
+ * Believes a server with any certificate of the trusted authorities that is in date; its name is
+ * not looked at. Give the servers an authority of their own: a client's certificate will do, too.
+ * For clients only.
+ *
+ * ::SEALWIRE_ERR_STATE where it was told to judge in another way.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_verify_ca(sealwire_config_builder *builder);
+
+/**
+ * Lets the common name of a server's certificate count where it has no DNS name, it is the only
+ * one, and it equals the name. Otherwise such a certificate is refused. For clients that verify in
+ * full.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_allow_cn_name(sealwire_config_builder *builder);
+
+/**
+ * Believes a server with this certificate, or with one of several where it is called several
+ * times. Nothing else about it counts, dates and authorities included. For clients only.
+ *
+ * `sha256` is the SHA-256 of the certificate in 64 hexadecimal digits, with colons or without, as
+ * `openssl x509 -noout -fingerprint -sha256` prints it. ::SEALWIRE_ERR_ARGUMENT where it is not;
+ * ::SEALWIRE_ERR_STATE where servers are to be judged in another way.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_server_fingerprint(sealwire_config_builder *builder,
+                                                               const char *sha256);
+
+/**
+ * Accepts any server certificate: whoever answers is believed to be the server, and anybody on the
+ * path can read and change everything. For clients only.
+ *
+ * ::SEALWIRE_ERR_STATE where it was told to judge in another way.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_danger_accept_any_certificate(sealwire_config_builder *builder);
+
+/**
+ * Says whether clients have to show a certificate: SEALWIRE_CLIENT_CERT_NONE, _OPTIONAL or
+ * _REQUIRED; by default _OPTIONAL where authorities were added, _NONE otherwise. For servers only.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `client_cert` is none of these.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_client_cert(sealwire_config_builder *builder,
+                                                        int client_cert);
+
+/**
+ * Lets in clients with this certificate alone, or with one of several where it is called several
+ * times. Nothing else about it counts, dates and authorities included. For servers only.
+ *
+ * `sha256` is as for sealwire_config_builder_add_server_fingerprint().
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_client_fingerprint(sealwire_config_builder *builder,
+                                                               const char *sha256);
+
+/**
+ * Of the clients with a good certificate, lets in this one, or one of several where it is called
+ * several times. `client` is "cn:NAME" for the only common name of the subject, "san:NAME" for an
+ * alternative name as written, or "sha256:FINGERPRINT"; names are compared whole. For servers only.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where it is none of these.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_allowed_client(sealwire_config_builder *builder,
+                                                           const char *client);
+
+/**
+ * Sets the oldest version that is spoken, SEALWIRE_TLS_1_2 or SEALWIRE_TLS_1_3; by default the
+ * former.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `version` is neither.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_min_version(sealwire_config_builder *builder,
+                                                        int version);
+
+/**
+ * Sets the newest version that is spoken, SEALWIRE_TLS_1_2 or SEALWIRE_TLS_1_3; by default the
+ * latter.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `version` is neither.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_max_version(sealwire_config_builder *builder,
+                                                        int version);
+
+/**
+ * Sets the cipher suites by OpenSSL's or IANA's names, with `:` between them, those of TLS 1.2 and
+ * of TLS 1.3 in one list. A client offers them in this order; a server takes the first of the
+ * client's that is among them. By default all that the library speaks, which are safe ones only.
+ *
+ * Unknown names are ::SEALWIRE_ERR_CONFIG when the configuration is built;
+ * ::SEALWIRE_ERR_ARGUMENT where there is no name.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_suites(sealwire_config_builder *builder,
+                                                   const char *names);
+
+/**
+ * Sets who opens and seals records once the handshake is done: SEALWIRE_RECORDS_RUSTLS or
+ * SEALWIRE_RECORDS_IN_PLACE. What is on the wire is the same.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `records` is neither.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_records(sealwire_config_builder *builder,
+                                                    int records);
+
+/**
  * Sets the time from the first use of a connection to the end of its handshake, in milliseconds.
- * 10,000 where it is not set; 0 is an error.
+ * 10,000 where it is not set; 0 is ::SEALWIRE_ERR_ARGUMENT.
  */
 SEALWIRE_API
 sealwire_result sealwire_config_builder_set_handshake_timeout_ms(sealwire_config_builder *builder,
                                                                  uint32_t timeout_ms);
 
 /**
- * Accepts any server certificate: whoever answers is believed to be the server, and anybody on the
- * path can read and change everything. For clients only.
- */
-SEALWIRE_API
-sealwire_result sealwire_config_builder_danger_accept_any_certificate(sealwire_config_builder *builder);
-
-/**
- * Checks the options together and makes a configuration of them. The builder stays, to be freed or
- * built from again.
+ * Resumes sessions by tickets that every server with the same keys and the same `route` takes up:
+ * several processes, or one that was restarted. For servers only; without it a session is taken up
+ * by the configuration that it began with alone.
  *
- * ::SEALWIRE_ERR_CONFIG where they do not go together; sealwire_config_builder_error_text() says
- * why.
+ * `keys` are three keys of 48 random bytes, the previous, the current and the next one, as
+ * `sealwire cert tickets` makes them: rotating moves each one place to the front. They are as
+ * secret as a private key. `route` is any text that tells what is served.
+ *
+ * ::SEALWIRE_ERR_CONFIG where they are fewer, more, or not different.
  */
 SEALWIRE_API
-sealwire_result sealwire_config_builder_build(const sealwire_config_builder *builder,
-                                              const sealwire_config **config_out);
+sealwire_result sealwire_config_builder_set_tickets(sealwire_config_builder *builder,
+                                                    const uint8_t *keys,
+                                                    size_t keys_len,
+                                                    const char *route);
 
 /**
- * Copies the words for the builder's last failed call to `buf`, cut to `len` and ended by NUL, and
- * returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
+ * Makes every session begin with a full handshake: none is kept, offered or taken up again.
  */
 SEALWIRE_API
-size_t sealwire_config_builder_error_text(const sealwire_config_builder *builder,
-                                          char *buf,
-                                          size_t len);
+sealwire_result sealwire_config_builder_disable_resumption(sealwire_config_builder *builder);
+
+/**
+ * Tells `callback` the secrets of every session. Whoever has them reads all that passes, and all
+ * that has passed: for debugging, on a machine where nothing is secret.
+ *
+ * `user_data` is given back to the callback, may be NULL, and has to live as long as the
+ * configurations that are built and their connections. ::SEALWIRE_ERR_NULL where `callback` is.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_danger_set_key_log(sealwire_config_builder *builder,
+                                                           sealwire_key_log_callback callback,
+                                                           void *user_data);
+
+/**
+ * Adds what the connections of an account must be like, to be asked for by
+ * sealwire_conn_check_require(). The most specific host comes first, then the user; one rule
+ * applies to a login. For servers only.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `size` is not that of this version's or text is not UTF-8, and
+ * ::SEALWIRE_ERR_CONFIG where the host is no pattern or another rule is about the same account.
+ * What no connection could ever meet is ::SEALWIRE_ERR_CONFIG when the configuration is built.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_require(sealwire_config_builder *builder,
+                                                    const sealwire_require *require);
+
+/**
+ * Denies accounts that no rule names; by default they may log in as they come. For servers only.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_require_default_deny(sealwire_config_builder *builder);
+
+/**
+ * Says whose semantics rules have: SEALWIRE_DIALECT_MYSQL, _MARIADB or _OCEANBASE; by default
+ * OceanBase's where a rule names a tenant or a cluster, and MySQL's otherwise. For servers only.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `dialect` is none of these.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_require_dialect(sealwire_config_builder *builder,
+                                                            int dialect);
+
+/**
+ * Says how the names in rules are written: SEALWIRE_ONELINE_OPENSSL3, the default, or
+ * SEALWIRE_ONELINE_OPENSSL1. For servers only.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `oneline` is neither.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_require_oneline(sealwire_config_builder *builder,
+                                                            int oneline);
 
 /**
  * Makes the client end of a connection to the server that is to be known as `server_name`: a DNS
@@ -920,6 +1323,142 @@ sealwire_result sealwire_mysql_prove_password(const char *plugin,
                                               uint8_t *buf,
                                               size_t len,
                                               size_t *len_out);
+
+/**
+ * The protocol version, SEALWIRE_TLS_1_2 or SEALWIRE_TLS_1_3; 0 where no handshake is complete.
+ */
+SEALWIRE_API
+int sealwire_conn_version(const sealwire_conn *conn);
+
+/**
+ * Copies the cipher suite by IANA's name, as in "TLS_AES_128_GCM_SHA256", to `buf`, cut to `len`
+ * and ended by NUL, and returns its whole length without the NUL (snprintf's rule). 0 where no
+ * handshake is complete. `buf` may be NULL where `len` is 0.
+ */
+SEALWIRE_API
+size_t sealwire_conn_suite(const sealwire_conn *conn,
+                           char *buf,
+                           size_t len);
+
+/**
+ * The cipher suite by OpenSSL's name, as in "ECDHE-RSA-AES128-GCM-SHA256"; copied as by
+ * sealwire_conn_suite().
+ */
+SEALWIRE_API
+size_t sealwire_conn_openssl_suite(const sealwire_conn *conn,
+                                   char *buf,
+                                   size_t len);
+
+/**
+ * The key exchange group, as in "X25519MLKEM768"; copied as by sealwire_conn_suite().
+ */
+SEALWIRE_API
+size_t sealwire_conn_group(const sealwire_conn *conn,
+                           char *buf,
+                           size_t len);
+
+/**
+ * True where an earlier session was taken up again.
+ */
+SEALWIRE_API bool sealwire_conn_is_resumed(const sealwire_conn *conn);
+
+/**
+ * At a server, the name that the client asked for (SNI); copied as by sealwire_conn_suite(), 0
+ * where it asked for none. Anybody may ask for any name.
+ */
+SEALWIRE_API
+size_t sealwire_conn_server_name(const sealwire_conn *conn,
+                                 char *buf,
+                                 size_t len);
+
+/**
+ * The application protocol that both ends named (ALPN); copied as by sealwire_conn_suite(), 0 where
+ * there is none.
+ */
+SEALWIRE_API
+size_t sealwire_conn_application_protocol(const sealwire_conn *conn,
+                                          char *buf,
+                                          size_t len);
+
+/**
+ * The peer's certificate at `index` in DER: its own at 0, then those that it sent along. Returns
+ * its length; 0 where there is none, and `*der_out` is left alone.
+ *
+ * It is borrowed until the next call that takes the connection non-const.
+ */
+SEALWIRE_API
+size_t sealwire_conn_peer_certificate(const sealwire_conn *conn,
+                                      size_t index,
+                                      const uint8_t **der_out);
+
+/**
+ * The subject of the peer's certificate on one line, as OpenSSL 3 writes it and rules compare it:
+ * "/C=CN/O=Test Org/CN=alice". Copied as by sealwire_conn_suite(), 0 where the peer showed none.
+ */
+SEALWIRE_API
+size_t sealwire_conn_peer_subject(const sealwire_conn *conn,
+                                  char *buf,
+                                  size_t len);
+
+/**
+ * The issuer of the peer's certificate, as sealwire_conn_peer_subject() has its subject.
+ */
+SEALWIRE_API
+size_t sealwire_conn_peer_issuer(const sealwire_conn *conn,
+                                 char *buf,
+                                 size_t len);
+
+/**
+ * The alternative name at `index` of the peer's certificate, with its kind in front: "DNS:db1",
+ * "IP:10.0.0.1", "email:a@b" or "URI:…". Copied as by sealwire_conn_suite(), 0 behind the last.
+ */
+SEALWIRE_API
+size_t sealwire_conn_peer_alt_name(const sealwire_conn *conn,
+                                   size_t index,
+                                   char *buf,
+                                   size_t len);
+
+/**
+ * Writes the SHA-256 of the peer's certificate, 32 bytes, to `sha256_out`.
+ *
+ * ::SEALWIRE_ERR_STATE where the peer has shown none, or not yet.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_peer_fingerprint(const sealwire_conn *conn,
+                                               uint8_t *sha256_out);
+
+/**
+ * The first second at which the peer's certificate is valid, since 1970-01-01 UTC; 0 where it has
+ * shown none.
+ */
+SEALWIRE_API
+uint64_t sealwire_conn_peer_not_before_s(const sealwire_conn *conn);
+
+/**
+ * The last second at which the peer's certificate is valid, since 1970-01-01 UTC; 0 where it has
+ * shown none.
+ */
+SEALWIRE_API
+uint64_t sealwire_conn_peer_not_after_s(const sealwire_conn *conn);
+
+/**
+ * Judges by the configuration's rules whether an account may log in over this connection: for a
+ * server that learns of the account after the handshake. The connection stays as it is, so that
+ * the client can be told what it would be told for a wrong password, and nothing else.
+ *
+ * `host` is where the client is: an address as text, or "localhost" for a Unix socket. `tenant`
+ * and `cluster` are OceanBase's; NULL where they are not known. Where both are NULL and the dialect
+ * is OceanBase's, `user` may have them in it (user@tenant#cluster).
+ *
+ * ::SEALWIRE_ERR_ACCOUNT_DENIED where it may not, and sealwire_conn_error_text() says why, for the
+ * log. ::SEALWIRE_ERR_STATE before the handshake is complete, and at a client.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_check_require(sealwire_conn *conn,
+                                            const char *user,
+                                            const char *host,
+                                            const char *tenant,
+                                            const char *cluster);
 
 /**
  * Makes an engine for the calling thread; `options` may be NULL, for the defaults.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection, Data};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::time::{Monotonic, Now};
 use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
@@ -266,6 +266,12 @@ impl Endpoint {
         self.conn.is_peer_closed() && self.pending() == 0
     }
 
+    /// True where [`Endpoint::advance`] has something to do before anything else arrives.
+    pub fn has_input(&self) -> bool {
+        let is_end_to_tell = self.is_eof && !self.conn.is_peer_closed();
+        self.input.is_some() || is_end_to_tell || matches!(self.chunk, Chunk::HeldRead)
+    }
+
     /// The error that ended the connection.
     pub fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
@@ -289,31 +295,12 @@ impl Endpoint {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    /// The connection and nothing else, to be driven by somebody else.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Misuse`] where bytes have arrived or wait to be sent that would be lost.
-    pub fn into_connection(self) -> Result<Connection, (Self, Error)> {
-        if self.has_input() || self.pending() > 0 || self.output.is_some() {
-            let text = "bytes have been moved on this connection already";
-            return Err((self, Error::new(ErrorKind::Misuse, text)));
-        }
-        Ok(self.conn)
-    }
-
     fn chunk(&self) -> &[u8] {
         match (&self.chunk, &self.input) {
             (Chunk::Input { len, .. }, Some(input)) => &input.filled()[..*len],
             (Chunk::Held { offset }, _) => self.conn.held().get(*offset..).unwrap_or_default(),
             _ => &[],
         }
-    }
-
-    /// True where [`Endpoint::open`] has something to do.
-    fn has_input(&self) -> bool {
-        let is_end_to_tell = self.is_eof && !self.conn.is_peer_closed();
-        self.input.is_some() || is_end_to_tell || matches!(self.chunk, Chunk::HeldRead)
     }
 
     /// Opens what is in the input, up to the next plaintext.
@@ -380,3 +367,6 @@ impl Endpoint {
         self.conn.release(pools);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,7 @@ impl<S: Read + Write> Stream<S> {
     /// Sends what waits, waits for the peer, and goes as far as what arrived goes.
     fn exchange(&mut self) -> Result<()> {
         self.send_all()?;
-        if self.end.pending() == 0 {
+        if self.end.pending() == 0 && !self.end.has_input() {
             match receive(&mut self.end, &mut self.socket, &mut self.pools)? {
                 Moved::All => {}
                 Moved::WouldBlock => return Err(timeout("read")),

@@ -1,11 +1,13 @@
 //! Handles: what C holds of this library, and the guard in front of each.
 
 use std::cell::UnsafeCell;
+use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 
+use super::pointer;
 use super::result::sealwire_result::{self, *};
 use super::result::{Failure, Outcome};
 use crate::engine::Waker;
@@ -92,6 +94,17 @@ pub(super) fn ask<C: Opaque, R>(
     enter(handle, |inner| Ok(question(inner))).unwrap_or(otherwise)
 }
 
+/// Copies text out of the handle by snprintf's rule; none where it cannot be asked.
+pub(super) fn ask_text<C: Opaque>(
+    handle: *const C,
+    buf: *mut c_char,
+    len: usize,
+    question: impl FnOnce(&mut C::Inner) -> Option<String>,
+) -> usize {
+    let text = ask(handle, None, question).unwrap_or_default();
+    pointer::copy_text(&text, buf, len)
+}
+
 /// Runs `call` inside of the handle.
 pub(super) fn enter<C: Opaque, R>(
     handle: *const C,
@@ -153,22 +166,24 @@ pub(super) fn wake<C: Opaque>(handle: *const C) -> sealwire_result {
     SEALWIRE_OK
 }
 
-/// Takes the handle back, unless it belongs to another thread: to end what that is in the midst of
-/// would be worse than what this leaks. In a forked child the memory of the handle is given back,
-/// and nothing else happens.
+/// Takes the handle back, unless it belongs to another thread or a call is inside of it: to end what
+/// that is in the midst of would be worse than what this leaks. In a forked child the memory of the
+/// handle is given back, and nothing else happens.
 pub(super) fn free<C: Opaque>(handle: *mut C) {
     let handle = handle.cast::<Guarded<C::Inner>>();
     if handle.is_null() {
         return;
     }
     // SAFETY: not NULL; that it is a handle that was not freed is the caller's to keep.
-    let is_foreign = unsafe { (*handle).is_foreign() };
-    if is_foreign {
+    let guarded = unsafe { &*handle };
+    let is_forked = guarded.process != process();
+    let is_in_use = || guarded.is_foreign() || guarded.is_busy.swap(true, Ordering::Acquire);
+    if !is_forked && is_in_use() {
         return;
     }
     // SAFETY: it came from `own`, and the caller gives it back once.
     let handle = unsafe { Box::from_raw(handle) };
-    if handle.process != process() {
+    if is_forked {
         std::mem::forget(handle.inner);
         return;
     }

@@ -27,3 +27,6 @@ mod config;
 mod conn;
 
 mod engine;
+
+#[cfg(test)]
+mod tests;

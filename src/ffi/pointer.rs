@@ -3,7 +3,9 @@
 //! What cannot be seen (that memory behind a pointer is alive, as long as said, and nobody else's)
 //! is the header's contract; everything else is checked here.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::result::Failure;
@@ -179,13 +181,46 @@ pub(super) fn optional_text<'a>(
     text.map(Some)
 }
 
+/// A path that ends with NUL, in whatever encoding the file system has.
+pub(super) fn path<'a>(name: &str, pointer: *const c_char) -> Result<&'a Path, Failure> {
+    if pointer.is_null() {
+        return Err(Failure::null(name));
+    }
+    // SAFETY: not NULL, and the caller says that a NUL follows.
+    let path = unsafe { CStr::from_ptr(pointer) };
+    Ok(Path::new(OsStr::from_bytes(path.to_bytes())))
+}
+
+/// A structure whose first member is its size, as its caller knew it when it was compiled.
+pub(super) fn sized<'a, T>(name: &str, pointer: *const T) -> Result<&'a T, Failure> {
+    if pointer.is_null() {
+        return Err(Failure::null(name));
+    }
+    if !pointer.is_aligned() {
+        return Err(Failure::argument(format!("{name} is not aligned")));
+    }
+    // SAFETY: not NULL and aligned, and the caller says that a structure with a size is there.
+    let size = unsafe { pointer.cast::<usize>().read() };
+    if size != size_of::<T>() {
+        return Err(Failure::argument(format!(
+            "size of {name} is {size}, and not {} as in this version of the library",
+            size_of::<T>()
+        )));
+    }
+    // SAFETY: the whole of it is there, and the caller leaves it alone for the length of the call.
+    Ok(unsafe { &*pointer })
+}
+
 /// Copies text to memory of the caller as snprintf does: cut to `len`, always ended by NUL, and the
 /// whole length told.
 pub(super) fn copy_text(text: &str, target: *mut c_char, len: usize) -> usize {
     if let Ok(target) = bytes_mut("buf", target.cast(), len)
         && let Some(room) = len.checked_sub(1)
     {
-        let copied = text.floor_char_boundary(room);
+        let mut copied = text.len().min(room);
+        while !text.is_char_boundary(copied) {
+            copied -= 1;
+        }
         target[..copied].copy_from_slice(&text.as_bytes()[..copied]);
         target[copied] = 0;
     }

@@ -175,6 +175,19 @@ fn name_of(oid: &Oid<'_>) -> String {
     short_name(oid.as_bytes()).unwrap_or_else(|| "no object identifier".into())
 }
 
+/// Reads a fingerprint in hex as `openssl x509 -fingerprint` prints it, or without the colons.
+pub fn read_fingerprint(text: &str) -> Option<Fingerprint> {
+    let (_, hex) = text.rsplit_once('=').unwrap_or(("", text));
+    let digits: Vec<_> = hex
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let bytes: Vec<_> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+    bytes.try_into().ok().filter(|_| rest.is_empty())
+}
+
 /// SHA-256 over a certificate.
 pub(super) fn fingerprint(der: &[u8]) -> Fingerprint {
     let mut fingerprint = [0; 32];

@@ -1,3 +1,4 @@
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use rustls::server::{ClientHello, NoClientAuth, NoServerSessionStorage, Resolves
 use rustls::sign::CertifiedKey;
 
 use super::call::{self, CallTime};
-use super::certificate::{Certificate, Fingerprint};
+use super::certificate::{Certificate, Fingerprint, read_fingerprint};
 use super::failure::{self, Peer};
 use super::identity::Identity;
+use super::key_log::DangerKeyLog;
 use super::record::Protocol;
 use super::resume::{NoTickets, RouteTickets, Tickets};
 use super::roots::Roots;
@@ -47,6 +49,8 @@ pub struct ServerOptions {
     pub tickets: Option<Tickets>,
     /// What is spoken over TLS, where both ends are to say so.
     pub application_protocol: Option<ApplicationProtocol>,
+    /// Is told the secrets of every session.
+    pub danger_key_log: Option<DangerKeyLog>,
 }
 
 /// What a client is made of.
@@ -74,6 +78,8 @@ pub struct ClientOptions {
     pub application_protocol: Option<ApplicationProtocol>,
     /// Is told what the server shows of itself.
     pub witness: Option<Arc<Witness>>,
+    /// Is told the secrets of every session.
+    pub danger_key_log: Option<DangerKeyLog>,
 }
 
 /// Whether clients present certificates.
@@ -199,6 +205,9 @@ impl ServerConfig {
         }
         rustls.alpn_protocols = offered(options.application_protocol);
         rustls.enable_secret_extraction = true;
+        if let Some(log) = &options.danger_key_log {
+            rustls.key_log = Arc::new(log.clone());
+        }
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
@@ -273,6 +282,9 @@ impl ClientConfig {
         rustls.resumption = Resumption::in_memory_sessions(CLIENT_SESSIONS_MAX);
         rustls.alpn_protocols = offered(options.application_protocol);
         rustls.enable_secret_extraction = true;
+        if let Some(log) = &options.danger_key_log {
+            rustls.key_log = Arc::new(log.clone());
+        }
         Ok(Arc::new(Self {
             rustls: Arc::new(rustls),
             verifier,
@@ -359,6 +371,7 @@ impl ServerOptions {
             allowed_clients: Vec::new(),
             tickets: None,
             application_protocol: None,
+            danger_key_log: None,
         }
     }
 }
@@ -377,6 +390,7 @@ impl ClientOptions {
             allow_cn_name: false,
             application_protocol: None,
             witness: None,
+            danger_key_log: None,
         }
     }
 }
@@ -421,6 +435,21 @@ impl ClientIdentity {
                 names.any(|alt_name| alt_name.to_string() == *name)
             }
             Self::Fingerprint(pin) => certificate.fingerprint() == *pin,
+        }
+    }
+}
+
+impl FromStr for ClientIdentity {
+    type Err = ();
+
+    /// Reads `cn:NAME`, `san:NAME` or `sha256:FINGERPRINT`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':').unwrap_or_default() {
+            (_, "") => Err(()),
+            ("cn", name) => Ok(Self::CommonName(name.to_owned())),
+            ("san", name) => Ok(Self::AltName(name.to_owned())),
+            ("sha256", pin) => read_fingerprint(pin).map(Self::Fingerprint).ok_or(()),
+            _ => Err(()),
         }
     }
 }

@@ -7,6 +7,7 @@ mod der;
 mod failure;
 mod identity;
 mod key;
+mod key_log;
 mod names;
 pub mod policy;
 pub(crate) mod record;
@@ -19,12 +20,13 @@ mod validity;
 mod verify;
 mod witness;
 
-pub use certificate::{AltName, Certificate, Fingerprint};
+pub use certificate::{AltName, Certificate, Fingerprint, read_fingerprint};
 pub use config::{
     ApplicationProtocol, ClientAuth, ClientConfig, ClientIdentity, ClientOptions, RecordPath,
     ServerConfig, ServerOptions, Verify, Version,
 };
 pub use identity::{Identity, Pem};
+pub use key_log::DangerKeyLog;
 pub use names::Oneline;
 pub use resume::{TICKET_KEY_LEN, TicketKeys, Tickets};
 pub use revocation::Crls;

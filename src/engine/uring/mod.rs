@@ -11,8 +11,9 @@ mod complete;
 mod probe;
 mod ring;
 
+use std::cell::OnceCell;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -80,6 +81,9 @@ pub struct UringBackend {
     sockets: Slab<UringSocket>,
     eventfd: Arc<File>,
     waker: Waker,
+    /// Rung by the kernel when completions can be taken, once somebody asked for it: with
+    /// DEFER_TASKRUN, whoever polls the ring itself is not woken.
+    bell: OnceCell<File>,
     /// Completions that did not come through the ring.
     ready: Vec<Completion>,
     files_len: u32,
@@ -142,6 +146,7 @@ impl UringBackend {
             sockets: Slab::new(),
             waker: Waker::from_eventfd(Arc::clone(&eventfd)),
             eventfd,
+            bell: OnceCell::new(),
             ready: Vec::new(),
             files_len: files_limit().min(FILES_LEN_MAX),
             setup_flags,
@@ -413,6 +418,10 @@ impl Backend for UringBackend {
         let may_wait = self.ready.is_empty() && timeout != Some(Duration::ZERO);
         completions.append(&mut self.ready);
         self.bufs.publish();
+        if let Some(bell) = self.bell.get() {
+            // Before completions are taken: what comes later has to be heard.
+            let _ = (&*bell).read(&mut [0; 8]);
+        }
         let want = u32::from(may_wait);
         self.ring.enter(want, timeout)?;
         while let Some(cqe) = self.ring.pop() {
@@ -422,11 +431,18 @@ impl Backend for UringBackend {
     }
 
     fn has_work(&self) -> bool {
-        !self.ready.is_empty() || self.ring.has_queued() || self.bufs.has_unpublished()
+        let is_asked = self.ring.has_queued() || self.bufs.has_unpublished();
+        is_asked || !self.ready.is_empty() || self.ring.has_completions()
     }
 
     fn fd(&self) -> Option<RawFd> {
-        Some(self.ring.fd())
+        if self.bell.get().is_none() {
+            let bell = eventfd().ok()?;
+            let submitter = self.ring.submitter();
+            submitter.register_eventfd(bell.as_raw_fd()).ok()?;
+            let _ = self.bell.set(bell);
+        }
+        self.bell.get().map(AsRawFd::as_raw_fd)
     }
 
     fn recycle(&mut self, lease: Lease) {

@@ -52,10 +52,15 @@ impl Ring {
         &self.submitter
     }
 
-    /// The ring's descriptor, which polls as readable while completions, or work that leads to
-    /// them, are there to be taken.
-    pub(super) fn fd(&self) -> RawFd {
-        self.fd
+    /// Whether completions, or work that leads to them, are there to be taken.
+    pub(super) fn has_completions(&self) -> bool {
+        let mut polled = libc::pollfd {
+            fd: self.fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one pollfd, which lives as long as the call.
+        unsafe { libc::poll(&raw mut polled, 1, 0) > 0 }
     }
 
     /// Whether operations wait to be submitted.

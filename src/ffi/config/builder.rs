@@ -1,45 +1,62 @@
 //! `sealwire_config_builder`: the options of a configuration, collected and then checked together.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::require::RequireOptions;
+use super::trust::TrustOptions;
 use super::{Config, Ends, sealwire_config};
 use crate::error::Error;
 use crate::ffi::handle::{self, Fallible, Opaque, guarded};
-use crate::ffi::pointer::{self, Out};
-use crate::ffi::result::Failure;
+use crate::ffi::pointer::Out;
 use crate::ffi::result::sealwire_result::{self, *};
+use crate::ffi::result::{Failure, Outcome};
+use crate::limits::HANDSHAKE_TIMEOUT_MS;
 use crate::tls::{
-    ClientAuth, ClientConfig, ClientOptions, Identity, Pem, Roots, ServerConfig, ServerOptions,
-    Verify,
+    ClientConfig, ClientOptions, DangerKeyLog, Identity, RecordPath, ServerConfig, ServerOptions,
+    Tickets, Verify, Version,
 };
 
 /// The options of a configuration, while they are being collected.
 ///
 /// Made by sealwire_config_builder_new_client() or _new_server(), freed by
 /// sealwire_config_builder_free(), after a build too. One thread at a time.
+///
+/// A call that fails sets nothing. Options of the other end are ::SEALWIRE_ERR_STATE. Files are
+/// read at once; ::SEALWIRE_ERR_CONFIG where one cannot be read, and
+/// sealwire_config_builder_error_text() names it and the reason.
 pub struct sealwire_config_builder {
     _opaque: [u8; 0],
 }
 
+/// What is behind a `sealwire_config_builder`.
 pub(in crate::ffi) struct Builder {
-    end: End,
-    roots: Vec<Vec<u8>>,
-    identity: Option<Arc<Identity>>,
-    verifies: bool,
-    handshake_timeout: Option<Duration>,
+    pub(super) end: End,
+    pub(super) trust: TrustOptions,
+    pub(super) require: RequireOptions,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) min_version: Version,
+    pub(super) max_version: Version,
+    pub(super) suites: Vec<String>,
+    pub(super) records: RecordPath,
+    pub(super) handshake_timeout: Duration,
+    pub(super) tickets: Option<Tickets>,
+    pub(super) resumes: bool,
+    pub(super) key_log: Option<DangerKeyLog>,
     error_text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Client,
     Server,
 }
 
 /// Begins the configuration of clients. As it stands, servers are verified in full: a chain to a
 /// trusted authority, dates, and the name; authorities have to be added.
+///
+/// ::SEALWIRE_ERR_NULL where `builder_out` is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_config_builder_new_client(
     builder_out: *mut *mut sealwire_config_builder,
@@ -49,6 +66,8 @@ pub extern "C" fn sealwire_config_builder_new_client(
 
 /// Begins the configuration of servers. It needs an identity. As it stands, clients are asked for a
 /// certificate where authorities were added, and may do without.
+///
+/// ::SEALWIRE_ERR_NULL where `builder_out` is NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_config_builder_new_server(
     builder_out: *mut *mut sealwire_config_builder,
@@ -62,89 +81,8 @@ pub extern "C" fn sealwire_config_builder_free(builder: *mut sealwire_config_bui
     handle::free(builder);
 }
 
-/// Adds trusted certificate authorities: one or more certificates as PEM.
-///
-/// ::SEALWIRE_ERR_CONFIG where there is none in it or one cannot be read.
-#[unsafe(no_mangle)]
-pub extern "C" fn sealwire_config_builder_add_roots_pem(
-    builder: *mut sealwire_config_builder,
-    pem: *const u8,
-    pem_len: usize,
-) -> sealwire_result {
-    handle::call(builder, |builder| {
-        let text = pointer::bytes("pem", pem.cast::<c_void>(), pem_len)?;
-        Roots::from_pem(&[Pem {
-            name: "roots",
-            text,
-        }])?;
-        builder.roots.push(text.to_vec());
-        Ok(SEALWIRE_OK)
-    })
-}
-
-/// Sets who this end is: its certificate chain, leaf first, and its private key, both as PEM. Keys
-/// may be PKCS#8, PKCS#1 or SEC1.
-///
-/// ::SEALWIRE_ERR_CONFIG where one cannot be read or they do not belong together.
-#[unsafe(no_mangle)]
-pub extern "C" fn sealwire_config_builder_set_identity_pem(
-    builder: *mut sealwire_config_builder,
-    chain: *const u8,
-    chain_len: usize,
-    key: *const u8,
-    key_len: usize,
-) -> sealwire_result {
-    handle::call(builder, |builder| {
-        let chain = pointer::bytes("chain", chain.cast::<c_void>(), chain_len)?;
-        let key = pointer::bytes("key", key.cast::<c_void>(), key_len)?;
-        let identity = Identity::from_pem(
-            Pem {
-                name: "chain",
-                text: chain,
-            },
-            Pem {
-                name: "key",
-                text: key,
-            },
-        )?;
-        builder.identity = Some(identity);
-        Ok(SEALWIRE_OK)
-    })
-}
-
-/// Sets the time from the first use of a connection to the end of its handshake, in milliseconds.
-/// 10,000 where it is not set; 0 is an error.
-#[unsafe(no_mangle)]
-pub extern "C" fn sealwire_config_builder_set_handshake_timeout_ms(
-    builder: *mut sealwire_config_builder,
-    timeout_ms: u32,
-) -> sealwire_result {
-    handle::call(builder, |builder| {
-        if timeout_ms == 0 {
-            return Err(Failure::argument(
-                "timeout_ms is 0: no handshake could end in time",
-            ));
-        }
-        builder.handshake_timeout = Some(Duration::from_millis(timeout_ms.into()));
-        Ok(SEALWIRE_OK)
-    })
-}
-
-/// Accepts any server certificate: whoever answers is believed to be the server, and anybody on the
-/// path can read and change everything. For clients only.
-#[unsafe(no_mangle)]
-pub extern "C" fn sealwire_config_builder_danger_accept_any_certificate(
-    builder: *mut sealwire_config_builder,
-) -> sealwire_result {
-    handle::call(builder, |builder| {
-        builder.expect(End::Client)?;
-        builder.verifies = false;
-        Ok(SEALWIRE_OK)
-    })
-}
-
-/// Checks the options together and makes a configuration of them. The builder stays, to be freed or
-/// built from again.
+/// Checks the options together and makes a configuration of them, to be freed by
+/// sealwire_config_free(). The builder stays, to be freed or built from again.
 ///
 /// ::SEALWIRE_ERR_CONFIG where they do not go together; sealwire_config_builder_error_text() says
 /// why.
@@ -161,15 +99,16 @@ pub extern "C" fn sealwire_config_builder_build(
 }
 
 /// Copies the words for the builder's last failed call to `buf`, cut to `len` and ended by NUL, and
-/// returns their whole length without the NUL (snprintf's rule). 0 where no call failed.
+/// returns their whole length without the NUL (snprintf's rule). 0 where no call failed. `buf` may
+/// be NULL where `len` is 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_config_builder_error_text(
     builder: *const sealwire_config_builder,
     buf: *mut c_char,
     len: usize,
 ) -> usize {
-    handle::ask(builder, 0, |builder| {
-        pointer::copy_text(&builder.error_text, buf, len)
+    handle::ask_text(builder, buf, len, |builder| {
+        Some(builder.error_text.clone())
     })
 }
 
@@ -179,6 +118,28 @@ fn begin(end: End, builder_out: *mut *mut sealwire_config_builder) -> sealwire_r
         out.set(handle::make::<sealwire_config_builder>(Builder::new(end)));
         Ok(SEALWIRE_OK)
     })
+}
+
+/// Sets one option, whatever it needs having been looked at.
+pub(super) fn set(
+    builder: *mut sealwire_config_builder,
+    set: impl FnOnce(&mut Builder) -> Result<(), Failure>,
+) -> sealwire_result {
+    handle::call(builder, |builder| -> Outcome {
+        set(builder)?;
+        Ok(SEALWIRE_OK)
+    })
+}
+
+/// The meaning of a number, of those that `name` may be.
+pub(super) fn one_of<T: Copy>(
+    name: &str,
+    number: c_int,
+    meanings: &[(c_int, T)],
+) -> Result<T, Failure> {
+    let known = meanings.iter().find(|(known, _)| *known == number);
+    let meaning = known.map(|(_, meaning)| *meaning);
+    meaning.ok_or_else(|| Failure::argument(format!("{name} cannot be {number}")))
 }
 
 impl Opaque for sealwire_config_builder {
@@ -196,15 +157,23 @@ impl Builder {
     fn new(end: End) -> Self {
         Self {
             end,
-            roots: Vec::new(),
+            trust: TrustOptions::default(),
+            require: RequireOptions::default(),
             identity: None,
-            verifies: true,
-            handshake_timeout: None,
+            min_version: Version::Tls12,
+            max_version: Version::Tls13,
+            suites: Vec::new(),
+            records: RecordPath::default(),
+            handshake_timeout: Duration::from_millis(HANDSHAKE_TIMEOUT_MS),
+            tickets: None,
+            resumes: true,
+            key_log: None,
             error_text: String::new(),
         }
     }
 
-    fn expect(&self, end: End) -> Result<(), Failure> {
+    /// Refuses an option of the other end.
+    pub(super) fn expect(&self, end: End) -> Result<(), Failure> {
         if self.end == end {
             return Ok(());
         }
@@ -214,7 +183,7 @@ impl Builder {
         }))
     }
 
-    fn build(&self) -> Result<Ends, Failure> {
+    pub(super) fn build(&self) -> Result<Ends, Failure> {
         match self.end {
             End::Client => self.build_client(),
             End::Server => self.build_server(),
@@ -222,49 +191,60 @@ impl Builder {
     }
 
     fn build_client(&self) -> Result<Ends, Failure> {
-        let verify = match self.verifies {
-            true => Verify::Full(self.roots()?),
-            false => Verify::DangerNone,
-        };
+        let verify = self.trust.verify()?;
         let needs_name = matches!(verify, Verify::Full(_));
-        let mut options = ClientOptions::new(verify);
-        options.identity = self.identity.clone();
-        if let Some(timeout) = self.handshake_timeout {
-            options.handshake_timeout = timeout;
-        }
+        let options = ClientOptions {
+            identity: self.identity.clone(),
+            min_version: self.min_version,
+            max_version: self.max_version,
+            suites: self.suites.clone(),
+            records: self.records,
+            handshake_timeout: self.handshake_timeout,
+            allow_cn_name: self.trust.allow_cn_name,
+            danger_key_log: self.key_log.clone(),
+            ..ClientOptions::new(verify)
+        };
         let config = ClientConfig::new(&options)?;
-        Ok(Ends::Client { config, needs_name })
+        Ok(Ends::Client {
+            config: match self.resumes {
+                true => config,
+                false => config.without_resumption(),
+            },
+            needs_name,
+        })
     }
 
     fn build_server(&self) -> Result<Ends, Failure> {
         let Some(identity) = &self.identity else {
-            return Err(Failure::caller(
-                SEALWIRE_ERR_CONFIG,
+            return Err(unusable(
                 "a server needs an identity: a certificate and its key",
             ));
         };
-        let mut options = ServerOptions::new(Arc::clone(identity));
-        if !self.roots.is_empty() {
-            options.client_auth = ClientAuth::Optional(self.roots()?);
-        }
-        if let Some(timeout) = self.handshake_timeout {
-            options.handshake_timeout = timeout;
-        }
+        let options = ServerOptions {
+            client_auth: self.trust.client_auth()?,
+            min_version: self.min_version,
+            max_version: self.max_version,
+            suites: self.suites.clone(),
+            records: self.records,
+            handshake_timeout: self.handshake_timeout,
+            allowed_clients: self.trust.allowed_clients.clone(),
+            tickets: self.tickets.clone(),
+            danger_key_log: self.key_log.clone(),
+            ..ServerOptions::new(Arc::clone(identity))
+        };
         let config = ServerConfig::new(&options)?;
-        Ok(Ends::Server { config })
+        let accounts = self.require.accounts(&config, &options.client_auth)?;
+        Ok(Ends::Server {
+            config: match self.resumes {
+                true => config,
+                false => config.without_resumption(),
+            },
+            accounts: Arc::new(accounts),
+        })
     }
+}
 
-    fn roots(&self) -> Result<Arc<Roots>, Failure> {
-        if self.roots.is_empty() {
-            return Err(Failure::caller(
-                SEALWIRE_ERR_CONFIG,
-                "no certificate authority was added to verify the server by",
-            ));
-        }
-        let pems = self.roots.iter().map(|text| Pem {
-            name: "roots",
-            text,
-        });
-        Ok(Roots::from_pem(&pems.collect::<Vec<_>>())?)
-    }
+/// Options that cannot be used as they are.
+pub(super) fn unusable(text: impl Into<String>) -> Failure {
+    Failure::caller(SEALWIRE_ERR_CONFIG, text)
 }

@@ -1,17 +1,33 @@
 //! `sealwire_config`: what connections share (`SSL_CTX`).
 
-mod builder;
+mod files;
 
+pub(super) mod builder;
+
+pub(super) mod identity;
+
+pub(super) mod trust;
+
+pub(super) mod protocol;
+
+pub(super) mod require;
+
+use std::mem::discriminant;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use self::builder::sealwire_config_builder;
+pub(super) use self::protocol::{SEALWIRE_TLS_1_2, SEALWIRE_TLS_1_3};
+pub(super) use self::require::{Accounts, Claim};
 use super::handle::{self, Opaque};
-use super::result::Failure;
+use super::result::sealwire_result::{self, *};
+use super::result::{Failure, Outcome};
 use crate::tls::{ClientConfig, ServerConfig};
 
 /// What connections share: whom to trust, who we are, which versions and suites.
 ///
-/// It is immutable, and shared by any number of connections and threads. A connection keeps what it
-/// began with, so the handle may be freed while connections live.
+/// It is shared by any number of connections and threads. A connection keeps what it was made with,
+/// so the handle may be freed while connections live, and sealwire_config_reload() is for those that
+/// are made later.
 ///
 /// Made by sealwire_config_builder_build(), freed by sealwire_config_free().
 pub struct sealwire_config {
@@ -32,7 +48,26 @@ pub(super) enum Ends {
     },
     Server {
         config: Arc<ServerConfig>,
+        accounts: Arc<Accounts>,
     },
+}
+
+/// Replaces a configuration by what the builder says now, for connections that are made from here
+/// on; those that live go on as they began. Where it fails the old one stays in service, whole.
+///
+/// Any thread, while others make connections of the configuration; the builder is this thread's.
+///
+/// ::SEALWIRE_ERR_CONFIG where the options do not go together, ::SEALWIRE_ERR_ARGUMENT where the
+/// builder is one of the other end; sealwire_config_builder_error_text() says why.
+#[unsafe(no_mangle)]
+pub extern "C" fn sealwire_config_reload(
+    config: *const sealwire_config,
+    builder: *const sealwire_config_builder,
+) -> sealwire_result {
+    handle::call(builder, |builder| {
+        let ends = builder.build()?;
+        handle::share(config, |config| config.replace(ends))
+    })
 }
 
 /// Frees a configuration. Connections that were made with it live on. NULL is fine.
@@ -53,6 +88,18 @@ impl Config {
     pub(super) fn current(&self) -> Ends {
         let current = self.current.read();
         current.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, ends: Ends) -> Outcome {
+        let current = self.current.write();
+        let mut current = current.unwrap_or_else(PoisonError::into_inner);
+        if discriminant(&*current) != discriminant(&ends) {
+            return Err(Failure::argument(
+                "the configuration is one of the other end than the builder",
+            ));
+        }
+        *current = ends;
+        Ok(SEALWIRE_OK)
     }
 }
 

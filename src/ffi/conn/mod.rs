@@ -5,16 +5,21 @@ mod frames;
 mod link;
 mod mysql;
 
+pub(super) mod facts;
+
+pub(super) mod require;
+
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 pub(in crate::ffi) use self::fd::Fd;
 use self::frames::Frames;
 pub(in crate::ffi) use self::link::Role;
 use self::link::{Driven, Link};
 use self::mysql::Upgrade;
-use super::config::{self, Ends, sealwire_config};
+use super::config::{self, Accounts, Ends, sealwire_config};
 use super::engine::{Shared, core};
 use super::handle::{self, Fallible, Opaque, ask, guarded};
 use super::pointer::{self, Out};
@@ -46,6 +51,8 @@ pub(super) struct Conn {
     frames: Frames,
     upgrade: Upgrade,
     user_data: *mut c_void,
+    /// What a server's accounts must come with; none at a client.
+    accounts: Option<Arc<Accounts>>,
     error: Option<Error>,
 }
 
@@ -69,7 +76,7 @@ pub extern "C" fn sealwire_conn_new_client(
             None if needs_name => return Err(Failure::null("server_name")),
             None => unnamed()?,
         };
-        out.set(Conn::into_handle(Role::Client { config, name }));
+        out.set(Conn::into_handle(Role::Client { config, name }, None));
         Ok(SEALWIRE_OK)
     })
 }
@@ -84,10 +91,10 @@ pub extern "C" fn sealwire_conn_new_server(
 ) -> sealwire_result {
     guarded(|| {
         let out = Out::new("conn_out", conn_out)?;
-        let Ends::Server { config } = config::current(config)? else {
+        let Ends::Server { config, accounts } = config::current(config)? else {
             return Err(Failure::argument("config is one of clients"));
         };
-        out.set(Conn::into_handle(Role::Server { config }));
+        out.set(Conn::into_handle(Role::Server { config }, Some(accounts)));
         Ok(SEALWIRE_OK)
     })
 }
@@ -367,9 +374,8 @@ pub extern "C" fn sealwire_conn_error_text(
     buf: *mut c_char,
     len: usize,
 ) -> usize {
-    ask(conn, 0, |conn| {
-        let text = conn.error.as_ref().map(Error::to_string);
-        pointer::copy_text(&text.unwrap_or_default(), buf, len)
+    handle::ask_text(conn, buf, len, |conn| {
+        conn.error.as_ref().map(Error::to_string)
     })
 }
 
@@ -387,9 +393,14 @@ pub(super) fn attach(
 }
 
 /// The handle of a connection that has begun on the engine of this thread.
-pub(super) fn accepted(shared: &Shared, key: usize, role: Role) -> *mut sealwire_conn {
+pub(super) fn accepted(
+    shared: &Shared,
+    key: usize,
+    role: Role,
+    accounts: Option<Arc<Accounts>>,
+) -> *mut sealwire_conn {
     let link = Link::Driven(Driven::accepted(shared, key, role));
-    handle::make_for_this_thread(Conn::new(link))
+    handle::make_for_this_thread(Conn::new(link, accounts))
 }
 
 /// The caller's word for a connection.
@@ -403,16 +414,17 @@ pub(super) fn keep(handle: *const sealwire_conn, error: Error) {
 }
 
 impl Conn {
-    fn into_handle(role: Role) -> *mut sealwire_conn {
-        handle::make(Self::new(Link::new(role)))
+    fn into_handle(role: Role, accounts: Option<Arc<Accounts>>) -> *mut sealwire_conn {
+        handle::make(Self::new(Link::new(role), accounts))
     }
 
-    fn new(link: Link) -> Self {
+    fn new(link: Link, accounts: Option<Arc<Accounts>>) -> Self {
         Self {
             link,
             frames: Frames::default(),
             upgrade: Upgrade::default(),
             user_data: ptr::null_mut(),
+            accounts,
             error: None,
         }
     }

@@ -327,15 +327,15 @@ impl Core {
         let listening = self.listeners.get(&listener);
         let is_plain_first = listening.is_some_and(|listening| listening.is_plain_first);
         let config = listening.and_then(|listening| listening.config.as_ref());
-        let role = match config.map(|config| config.current()) {
-            Some(Ends::Server { config }) => Role::Server { config },
-            _ => Role::Plain,
+        let (role, accounts) = match config.map(|config| config.current()) {
+            Some(Ends::Server { config, accounts }) => (Role::Server { config }, Some(accounts)),
+            _ => (Role::Plain, None),
         };
         let key = self.attach(&role, is_plain_first, |engine, conn, key| {
             engine.start(id, conn, key);
             Ok(id)
         })?;
-        let handle = conn::accepted(shared, key, role);
+        let handle = conn::accepted(shared, key, role, accounts);
         self.set_handle(key, handle);
         event.conn = handle;
         Ok(event)

@@ -1,11 +1,14 @@
 //! `sealwire_engine`: the connections of one thread, whose bytes move while it waits.
 
 mod core;
-mod event;
-mod listener;
-mod options;
 #[cfg(test)]
 mod tests;
+
+mod options;
+
+mod event;
+
+mod listener;
 
 use std::ffi::{c_char, c_int};
 use std::time::Duration;

@@ -8,7 +8,7 @@ use super::legs::mode_error;
 use super::plan::{ClientCert, VerifyMode};
 use super::source::LegSource;
 use crate::error::Result;
-use crate::tls::{ClientIdentity, Fingerprint, Roots, Verify};
+use crate::tls::{ClientIdentity, Fingerprint, Roots, Verify, read_fingerprint};
 
 /// How a server is judged, every key that has a say in it included.
 pub(super) fn verify(source: &LegSource, mode: VerifyMode, files: &mut Files) -> Result<Verify> {
@@ -91,7 +91,7 @@ pub(super) fn fingerprints(source: &LegSource, files: &mut Files) -> Result<Vec<
         written.append(&mut files.lines(file)?);
     }
     let read = |given: &Given<String>| {
-        fingerprint(&given.value).ok_or_else(|| {
+        read_fingerprint(&given.value).ok_or_else(|| {
             let value = &given.value;
             given
                 .place
@@ -162,32 +162,12 @@ fn with_crls(roots: Arc<Roots>, source: &LegSource, files: &mut Files) -> Result
 
 fn client_identity(given: &Given<String>) -> Result<ClientIdentity> {
     let value = &given.value;
-    let (kind, name) = value.split_once(':').unwrap_or_default();
-    let identity = match kind {
-        _ if name.is_empty() => None,
-        "cn" => Some(ClientIdentity::CommonName(name.to_owned())),
-        "san" => Some(ClientIdentity::AltName(name.to_owned())),
-        "sha256" => fingerprint(name).map(ClientIdentity::Fingerprint),
-        _ => None,
-    };
-    identity.ok_or_else(|| {
+    value.parse().map_err(|()| {
         given.place.error(format!(
             "{value:?} names no client: \"cn:NAME\", \"san:NAME\" or \"sha256:FINGERPRINT\", \
              {FINGERPRINT_FORM}"
         ))
     })
-}
-
-fn fingerprint(text: &str) -> Option<Fingerprint> {
-    let (_, hex) = text.rsplit_once('=').unwrap_or(("", text));
-    let digits: Vec<_> = hex
-        .chars()
-        .filter(|c| *c != ':')
-        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect::<Option<_>>()?;
-    let (pairs, rest) = digits.as_chunks::<2>();
-    let bytes: Vec<_> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
-    bytes.try_into().ok().filter(|_| rest.is_empty())
 }
 
 /// What judging by an authority is made of.

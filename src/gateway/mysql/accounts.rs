@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::frame::mysql::{Attributes, ChangeUser, ErrPacket, ServerKind};
 use crate::gateway::config::AccountRules;
 use crate::tls::Facts;
-use crate::tls::policy::{Dialect, Login, Verdict, check, unquoted};
+use crate::tls::policy::{Dialect, Login, check, unquoted};
 use crate::wire::Writer;
 
 /// The rules of a route, and the client that is judged by them.
@@ -111,17 +111,10 @@ impl Accounts {
         let collation = claimant.collation.unwrap_or(self.collation);
         let login = Login::parse(claimant.user, collation, &host, self.dialect)
             .map_err(|fault| denied(fault.to_string()))?;
-        match check(
-            self.facts.as_deref(),
-            &login,
-            self.dialect,
-            &self.rules.rules,
-        ) {
-            Verdict::Allowed => Ok(()),
-            Verdict::Refused { refusal, rule } => Err(denied(match rule {
-                Some(rule) => format!("{refusal}, and the rule is {rule}"),
-                None => refusal.to_string(),
-            })),
+        let facts = self.facts.as_deref();
+        match check(facts, &login, self.dialect, &self.rules.rules).reason() {
+            None => Ok(()),
+            Some(reason) => Err(denied(reason)),
         }
     }
 

@@ -68,6 +68,30 @@ impl Login {
             readings,
         })
     }
+
+    /// An account by its parts, for a server that has read the login itself. A tenant or a cluster
+    /// that is not known may be any.
+    pub fn of_account(
+        user: &str,
+        tenant: Option<&str>,
+        cluster: Option<&str>,
+        host: &str,
+        dialect: Dialect,
+    ) -> Result<Self, LoginFault> {
+        if user.chars().count() > dialect.user_len_max() {
+            return Err(LoginFault::Length);
+        }
+        let is_loose = dialect == Dialect::OceanBase;
+        let reading = Reading {
+            tenant: tenant.map(|name| Name::new(name, is_loose)),
+            cluster: cluster.map(|name| Name::new(name, is_loose)),
+            ..Reading::plain(unquoted(user), is_loose)
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            readings: vec![reading],
+        })
+    }
 }
 
 impl fmt::Display for LoginFault {

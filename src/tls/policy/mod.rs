@@ -115,6 +115,19 @@ pub fn check<'a>(
     })
 }
 
+impl Verdict<'_> {
+    /// Why the login may not go on, in words for the log; `None` where it may.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Allowed => None,
+            Self::Refused { refusal, rule } => Some(match rule {
+                Some(rule) => format!("{refusal}, and the rule is {rule}"),
+                None => refusal.to_string(),
+            }),
+        }
+    }
+}
+
 impl Requirement {
     /// True where a connection without TLS will do.
     pub fn is_none(&self) -> bool {

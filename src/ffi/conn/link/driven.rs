@@ -1,6 +1,8 @@
 //! A connection whose bytes an engine moves.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Role, without_tls};
 use crate::buf::Pools;
@@ -10,6 +12,7 @@ use crate::error::Error;
 use crate::ffi::engine::{Driving, Shared, core};
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
+use crate::tls::Facts;
 
 /// A connection of an engine, which may be gone before it.
 pub(in crate::ffi) struct Driven {
@@ -17,6 +20,8 @@ pub(in crate::ffi) struct Driven {
     /// Which of the engine's connections it is.
     key: usize,
     role: Role,
+    /// Asked of the engine once.
+    facts: OnceCell<Arc<Facts>>,
 }
 
 impl Driven {
@@ -37,6 +42,7 @@ impl Driven {
             shared: Rc::clone(shared),
             key,
             role,
+            facts: OnceCell::new(),
         }
     }
 
@@ -166,6 +172,19 @@ impl Driven {
             0 => -1,
             _ => 0,
         }
+    }
+
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        if self.facts.get().is_none() {
+            let facts = core(&self.shared).ok()?.facts(self.key)?;
+            let _ = self.facts.set(facts);
+        }
+        self.facts.get().map(|facts| &**facts)
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        let stage = self.ask(None, |engine, conn| engine.stage(conn.id));
+        stage != Some(Stage::Established)
     }
 
     pub(super) fn release(&mut self, _pools: &mut Pools) {

@@ -16,7 +16,7 @@ use crate::ffi::engine::Shared;
 use crate::ffi::result::sealwire_result;
 use crate::ffi::result::{Failure, Outcome};
 use crate::time::Now;
-use crate::tls::{ClientConfig, ServerConfig, ServerName};
+use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
 
 /// Which end it is.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub(in crate::ffi) enum Role {
 /// A connection, by what moves its bytes.
 pub(super) enum Link {
     /// A descriptor of the caller, or the caller itself.
-    Own(Own),
+    Own(Box<Own>),
     /// An engine.
     Driven(Driven),
 }
@@ -52,7 +52,7 @@ macro_rules! on {
 
 impl Link {
     pub(super) fn new(role: Role) -> Self {
-        Self::Own(Own::new(role))
+        Self::Own(Box::new(Own::new(role)))
     }
 
     /// Gives a connection that has not begun to an engine, whose `start` begins it; the key is what
@@ -146,6 +146,16 @@ impl Link {
 
     pub(super) fn timeout_ms(&self) -> i32 {
         on!(self, link => link.timeout_ms())
+    }
+
+    /// What the handshake agreed on, once it is complete; none in plaintext.
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        on!(self, link => link.facts())
+    }
+
+    /// True before the connection was used, and from then until application data can be written.
+    pub(super) fn is_handshaking(&self) -> bool {
+        on!(self, link => link.is_handshaking())
     }
 
     pub(super) fn release(&mut self, pools: &mut Pools) {

@@ -14,6 +14,7 @@ use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
 use crate::stream::{self, Moved};
 use crate::time::Now;
+use crate::tls::Facts;
 
 /// A connection whose bytes a descriptor of the caller moves, or the caller itself.
 pub(in crate::ffi::conn) struct Own {
@@ -169,8 +170,12 @@ impl Own {
 
     pub(super) fn output(&mut self, pools: &mut Pools) -> Result<&[u8], Failure> {
         self.check_memory()?;
-        self.begin(pools)?;
-        Ok(self.end()?.output(pools))
+        // What has failed may still owe the peer an alert.
+        let begun = self.begin(pools);
+        match &mut self.end {
+            Some(end) => Ok(end.output(pools)),
+            None => Err(begun.err().unwrap_or_else(unbegun)),
+        }
     }
 
     pub(super) fn output_sent(&mut self, len: usize, pools: &mut Pools) -> Outcome {
@@ -209,6 +214,16 @@ impl Own {
             return -1;
         };
         pointer::poll_ms(deadline.since(now().monotonic))
+    }
+
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        let facts = self.end.as_ref()?.connection().facts();
+        facts.map(|facts| &**facts)
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        let end = self.end.as_ref();
+        end.is_none_or(|end| end.connection().is_handshaking())
     }
 
     pub(super) fn release(&mut self, pools: &mut Pools) {
@@ -259,15 +274,21 @@ impl Own {
         }
     }
 
-    /// Receives once, where a descriptor moves the bytes, and goes as far as that goes; false where
-    /// nothing came.
+    /// Goes as far as what has arrived goes, having received once where nothing has and a descriptor
+    /// moves the bytes; false where nothing came.
     fn receive(&mut self, pools: &mut Pools) -> Result<bool, Failure> {
-        let (Some(end), Some(mut fd)) = (&mut self.end, self.fd) else {
+        let Some(end) = &mut self.end else {
             return Ok(false);
         };
-        wait_for_deadline(end, fd)?;
-        if stream::receive(end, &mut fd, pools)? == Moved::WouldBlock {
-            return Ok(false);
+        // Bytes of a handshake may have come together with the plaintext in front of it.
+        if !end.has_input() {
+            let Some(mut fd) = self.fd else {
+                return Ok(false);
+            };
+            wait_for_deadline(end, fd)?;
+            if stream::receive(end, &mut fd, pools)? == Moved::WouldBlock {
+                return Ok(false);
+            }
         }
         end.advance(now(), pools)
             .inspect_err(|_| self.send_alert(pools))?;
