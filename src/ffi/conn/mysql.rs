@@ -330,7 +330,8 @@ fn refuse_plain_login(conn: &mut Conn, pools: &mut Pools) -> Result<Failure, Fai
     let error = ErrPacket {
         code: ER_SECURE_TRANSPORT_REQUIRED,
         sql_state: Some(*b"HY000"),
-        message: b"Connections using insecure transport are prohibited while --require_secure_transport=ON.",
+        message: b"Connections using insecure transport are prohibited while \
+                   --require_secure_transport=ON.",
     };
     let mut payload = Vec::new();
     error.write(&mut Writer::new(&mut payload));

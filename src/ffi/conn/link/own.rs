@@ -23,6 +23,8 @@ pub(in crate::ffi::conn) struct Own {
     fd: Option<Fd>,
     /// None before the first use.
     end: Option<Endpoint>,
+    /// Whoever reads has been told of the end, or of the error that is the end.
+    is_end_told: bool,
 }
 
 impl Own {
@@ -32,6 +34,7 @@ impl Own {
             is_plain_first: false,
             fd: None,
             end: None,
+            is_end_told: false,
         }
     }
 
@@ -94,11 +97,13 @@ impl Own {
         self.begin(pools)?;
         loop {
             let read = self.end()?.read(now(), target, pools);
+            self.is_end_told |= read.is_err();
             let read = read.inspect_err(|_| self.send_alert(pools))?;
             if read > 0 || target.is_empty() {
                 return Ok((SEALWIRE_OK, read));
             }
             if self.end()?.is_ended() {
+                self.is_end_told = true;
                 return Ok((SEALWIRE_EOF, 0));
             }
             // What the handshake or a key update owes the peer, which may wait for it.
@@ -197,10 +202,12 @@ impl Own {
     }
 
     pub(super) fn timeout_ms(&self) -> i32 {
+        // The first call begins it, and nothing comes on a descriptor before that.
         let Some(end) = &self.end else {
-            return -1;
+            return 0;
         };
-        if end.pending() > 0 {
+        let has_end_to_tell = (end.is_ended() || end.failure().is_some()) && !self.is_end_told;
+        if end.pending() > 0 || has_end_to_tell {
             return 0;
         }
         let Some(deadline) = end.poll_timeout() else {
