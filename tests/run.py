@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def build_ahead() -> subprocess.Popen:
-    """Builds what is tested last beside the lints, which leave a core idle for long. Who tests it says what went wrong."""
+    """Builds what is tested last beside the lints. Who tests it says what went wrong."""
     silence = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(BUILD, cwd=ROOT, **silence)
 
