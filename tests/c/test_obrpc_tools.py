@@ -229,11 +229,12 @@ class LogReader(CCase):
     def test_lies(self):
         log = Log(seed=8, size=30_000, body_len_max=2_000)
         output = b"".join(group.body.part.data for group in log.groups if not group.is_padding)
-        for name, spoil in LIES.items():
+        for name, (spoil, words) in LIES.items():
             with self.subTest(name):
                 with self.serve(log, spoil=spoil, reply_len=10_000) as server:
                     code, got, said = self.read(SANITIZERS, server)
                 self.assertEqual(code, 5, said)
+                self.assertIn(words, said)
                 # What was written before is good, and it is known where that ends.
                 self.assertTrue(output.startswith(got), f"{len(got)} bytes")
                 self.assertEqual(len(got), written_before(log, int(said.split()[-1])), said)
@@ -359,40 +360,48 @@ def lost(_server, _request, reply):
     reply.group_count -= 1
 
 
+UNREADABLE = "the reply with the log cannot be read"
+ELSEWHERE = "the reply is about another place"
+CHECKSUM = "the checksum of the log is wrong"
+TOO_LONG = "a header promises more than there is"
+NO_HEADER = "there is no header where one should be"
+HALF_HEADER = "the log ends within a header"
+FRAME = "SEALWIRE_ERR_FRAME"
+
 LIES = {
-    name: second(change)
-    for name, change in {
-        "more log is promised than there is": changing(log_len=1 << 20),
-        "far more log is promised": changing(log_len=(1 << 64) - 1),
-        "less log is promised": changing(log_len=100),
-        "another number of groups": changing(group_count=lambda reply: reply.group_count + 1),
-        "another place to go on from": changing(next_lsn=lambda reply: reply.next_lsn + 1),
-        "another log stream": changing(ls_id=1002),
-        "another version of the call": changing(rpc_version=2),
-        "groups in another order": swapped,
-        "a group twice": repeated,
-        "a group too few": lost,
-        "a group that is longer than the reply": first_group(size=1 << 20),
-        "a group of less than no bytes": first_group(size=-1),
-        "a group of another version": first_group(version=3),
-        "a group of something else": first_group(magic=b"GQ"),
-        "a group with another checksum": first_group(checksum=1),
-        "a group that ends with an entry's header": log_of(cut(GROUP.size + 32)),
-        "a log that ends within a group's header": log_of(lambda log: log + bytes(20)),
-        "a group's header with another check": log_of(flipped(GROUP.size - 20)),
-        "an entry that is longer than its group": first_body(entry_of(100, b"short")),
-        "an entry of less than no bytes": first_body(entry_of(-2, b"short")),
-        "an entry of another version": first_body(entry_of(5, b"short", version=0)),
-        "an entry with another checksum": first_body(entry_of(5, b"short", checksum=5)),
-        "half a header of an entry": first_body(entry_of(5, b"short") + bytes(31)),
-        "other data": log_of(flipped(GROUP.size + 40)),
-        "a payload that ends early": payload(cut(60)),
-        "a payload that ends within its result code": payload(cut(4)),
-        "an empty payload": payload(cut(0)),
-        "an object without end": payload(lambda data: data[:10] + b"\1" + b"\xff" * 11 + data[22:]),
-        "an object of another version": payload(lambda data: data[:10] + b"\2" + data[11:]),
-        "a packet with another checksum": packet(lambda data: data[:-1] + bytes([data[-1] ^ 1])),
-        "a packet without end": packet(lambda data: data[:4] + b"\x7f\xff\xff\xff" + data[8:]),
-        "another packet altogether": packet(lambda data: b"HTTP/1.1 200 OK\r\n\r\n" + bytes(data)),
-    }.items()
+    name: (second(change), words)
+    for name, change, words in (
+        ("more log is promised than there is", changing(log_len=1 << 20), UNREADABLE),
+        ("far more log is promised", changing(log_len=(1 << 64) - 1), UNREADABLE),
+        ("less log is promised", changing(log_len=100), ELSEWHERE),
+        ("another number of groups", changing(group_count=lambda reply: reply.group_count + 1), "not as many groups"),
+        ("another place to go on from", changing(next_lsn=lambda reply: reply.next_lsn + 1), ELSEWHERE),
+        ("another log stream", changing(ls_id=1002), ELSEWHERE),
+        ("another version of the call", changing(rpc_version=2), UNREADABLE),
+        ("groups in another order", swapped, CHECKSUM),
+        ("a group twice", repeated, CHECKSUM),
+        ("a group too few", lost, CHECKSUM),
+        ("a group that is longer than the reply", first_group(size=1 << 20), TOO_LONG),
+        ("a group of less than no bytes", first_group(size=-1), TOO_LONG),
+        ("a group of another version", first_group(version=3), NO_HEADER),
+        ("a group of something else", first_group(magic=b"GQ"), NO_HEADER),
+        ("a group with another checksum", first_group(checksum=1), CHECKSUM),
+        ("a group that ends with an entry's header", log_of(cut(GROUP.size + 32)), TOO_LONG),
+        ("a log that ends within a group's header", log_of(lambda log: log + bytes(20)), HALF_HEADER),
+        ("a group's header with another check", log_of(flipped(GROUP.size - 20)), "a header's check is wrong"),
+        ("an entry that is longer than its group", first_body(entry_of(100, b"short")), TOO_LONG),
+        ("an entry of less than no bytes", first_body(entry_of(-2, b"short")), TOO_LONG),
+        ("an entry of another version", first_body(entry_of(5, b"short", version=0)), NO_HEADER),
+        ("an entry with another checksum", first_body(entry_of(5, b"short", checksum=5)), "the checksum of an entry"),
+        ("half a header of an entry", first_body(entry_of(5, b"short") + bytes(31)), HALF_HEADER),
+        ("other data", log_of(flipped(GROUP.size + 40)), "the checksum of an entry"),
+        ("a payload that ends early", payload(cut(60)), UNREADABLE),
+        ("a payload that ends within its result code", payload(cut(4)), FRAME),
+        ("an empty payload", payload(cut(0)), FRAME),
+        ("an object without end", payload(lambda data: data[:11] + b"\xff" * 11 + data[22:]), UNREADABLE),
+        ("an object of another version", payload(lambda data: data[:10] + b"\2" + data[11:]), UNREADABLE),
+        ("a packet with another checksum", packet(lambda data: data[:-1] + bytes([data[-1] ^ 1])), FRAME),
+        ("a packet without end", packet(lambda data: data[:4] + b"\x7f\xff\xff\xff" + data[8:]), FRAME),
+        ("another packet altogether", packet(lambda data: b"HTTP/1.1 200 OK\r\n\r\n" + bytes(data)), FRAME),
+    )
 }
