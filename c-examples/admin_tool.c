@@ -12,13 +12,13 @@
 
 static const char usage[] = "usage: admin_tool [FLAGS] HOST PORT NAME=VALUE...\n"
                             "\n"
-                            "Sets parameters of the server whose RPC port this is, all of them or none.";
+                            "Sets parameters of the server whose RPC port this is.";
 
 static const char help[] = "Exit code:\n"
                            "  0  done\n"
-                           "  1  the server said no, and changed nothing\n"
+                           "  1  the server said no\n"
                            "  2  this tool cannot be used like that\n"
-                           "  3  the server could not be reached, or is not to be believed; nothing was sent\n"
+                           "  3  the server could not be reached, or is not to be believed; nothing was changed\n"
                            "  4  no answer: whether anything was changed is not known\n";
 
 enum {
@@ -65,7 +65,7 @@ int main(int argc, char **argv)
         ob_die(OB_UNREACHABLE, "%s port %s: %s", ob.host, ob.port, strerror(errno));
     conn = ob_attach(config, fd);
 
-    /* The call would do it too; asked for, one knows that nothing was sent when it fails. */
+    /* The call would do it too; asked for, one knows that nothing was changed where it fails. */
     result = sealwire_conn_handshake(conn);
     if (result != SEALWIRE_OK)
         ob_die(OB_UNREACHABLE, "%s", ob_why(result, conn));

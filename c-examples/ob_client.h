@@ -36,7 +36,7 @@ static struct {
 } ob = { .method = "ssl_io", .verify = "full", .timeout = "10000" };
 
 static const struct ob_flag ob_flags[] = {
-    { "method", "METHOD", "ssl_io (default), ssl_no_encrypt (only the beginning is protected) or none", &ob.method },
+    { "method", "METHOD", "ssl_io (default), ssl_no_encrypt (the call is in the clear), none (all is)", &ob.method },
     { "ca", "FILE", "the authorities that the server is judged by", &ob.ca },
     { "cert", "FILE", "our certificate, if the server demands one", &ob.cert },
     { "key", "FILE", "its key", &ob.key },
