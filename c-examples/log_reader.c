@@ -102,7 +102,7 @@ int main(int argc, char **argv)
     while (read_until_broken(config) != END) {
         reader.breaks++;
         if (++reader.failures >= attempts)
-            ob_die(OB_UNREACHABLE, "%llu attempts in a row brought nothing", (unsigned long long)attempts);
+            ob_die(OB_UNREACHABLE, "nothing new came; attempts in a row: %llu", (unsigned long long)attempts);
         pause_ms(100 * (reader.failures - 1));
     }
     sealwire_config_free(config);

@@ -94,7 +94,7 @@ static inline uint64_t ob_number(const char *name, const char *text, uint64_t ma
 static inline int ob_parse(int argc, char **argv, const struct ob_flag *own_flags, const char *usage, const char *help)
 {
     int at;
-    ob.program = argv[0];
+    ob.program = strrchr(argv[0], '/') != NULL ? strrchr(argv[0], '/') + 1 : argv[0];
     for (at = 1; at < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
         if (strcmp(argv[at], "--help") == 0) {
             printf("%s\n\nFlags:\n", usage);
@@ -252,9 +252,8 @@ static inline sealwire_result ob_call(sealwire_conn *conn, uint32_t pcode, uint6
 /* Ends with what the server said in place of a result. */
 __attribute__((noreturn)) static inline void ob_die_of_server(int32_t rcode, const char *message, size_t message_len)
 {
-    const char *name = sealwire_obrpc_rcode_name(rcode);
-    ob_die(OB_REFUSED, "the server said no: %s (%d)%s%.*s", name != NULL ? name : "an error not known here",
-           (int)rcode, message_len > 0 ? ": " : "", (int)message_len, message);
+    ob_die(OB_REFUSED, "the server said no: %s (%d)%s%.*s", sealwire_obrpc_rcode_name(rcode), (int)rcode,
+           message_len > 0 ? ": " : "", (int)message_len, message);
 }
 
 /* What a failure of a connection is called. */
