@@ -29,8 +29,6 @@ enum {
     UNANSWERED = 4
 };
 
-static sealwire_conn *conn;
-
 /* One string is what the server takes: "name=value,name=value". */
 static void join_settings(char **settings, char *joined, size_t capacity)
 {
@@ -52,33 +50,21 @@ int main(int argc, char **argv)
     char joined[4096];
     uint8_t bytes[sizeof joined + 16];
     struct unis_writer args = { bytes, sizeof bytes, 0, false };
-    const sealwire_config *config;
     sealwire_obrpc_reply reply;
     sealwire_result result;
-    int fd;
 
     join_settings(argv + ob_parse(argc, argv, no_flags, usage, help), joined, sizeof joined);
     unis_put_string(&args, joined);
-    config = ob_configure((uint64_t)DEFAULT_GROUP << 32);
-    fd = ob_dial();
-    if (fd < 0)
-        ob_die(OB_UNREACHABLE, "%s port %s: %s", ob.host, ob.port, strerror(errno));
-    conn = ob_attach(config, fd);
-
-    /* The call would do it too; asked for, one knows that nothing was changed where it fails. */
-    result = sealwire_conn_handshake(conn);
+    ob_configure((uint64_t)DEFAULT_GROUP << 32);
+    result = ob_open();
     if (result != SEALWIRE_OK)
-        ob_die(OB_UNREACHABLE, "%s", ob_why(result, conn));
-    result = ob_call(conn, SET_CONFIG, SYS_TENANT, args.bytes, args.len, &reply);
+        ob_die(OB_UNREACHABLE, "%s", ob_why(result));
+    result = ob_call(SET_CONFIG, SYS_TENANT, args.bytes, args.len, &reply);
     if (result != SEALWIRE_OK)
-        ob_die(UNANSWERED, "%s; whether anything was changed is not known", ob_why(result, conn));
+        ob_die(UNANSWERED, "%s; whether anything was changed is not known", ob_why(result));
     if (reply.rcode != 0)
         ob_die_of_server(reply.rcode, reply.message, reply.message_len);
     printf("%s\n", sealwire_obrpc_rcode_name(reply.rcode));
-
-    sealwire_conn_shutdown(conn);
-    sealwire_conn_free(conn);
-    sealwire_config_free(config);
-    close(fd);
+    sealwire_conn_shutdown(ob.conn);
     return OB_DONE;
 }

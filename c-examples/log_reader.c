@@ -69,8 +69,6 @@ static struct {
     uint64_t failures;
 } reader;
 
-static sealwire_conn *conn;
-
 /* How a step went. What another attempt cannot mend ends the program. */
 enum step { MORE, IDLE, END, BROKEN };
 
@@ -83,29 +81,27 @@ struct fetched {
 };
 
 static void configure_reader(void);
-static enum step read_until_broken(const sealwire_config *config);
+static enum step read_until_broken(void);
 static void report(void);
 static void pause_ms(uint64_t ms);
 
 int main(int argc, char **argv)
 {
-    const sealwire_config *config;
     uint64_t attempts;
 
     if (ob_parse(argc, argv, own_flags, usage, help) != argc)
         ob_die(OB_USAGE, "there is something behind HOST and PORT; see --help");
     configure_reader();
     attempts = ob_number("--attempts", flags.attempts, UINT32_MAX);
-    config = ob_configure((uint64_t)RATE_LIMITED_GROUP << 32);
+    ob_configure((uint64_t)RATE_LIMITED_GROUP << 32);
     atexit(report);
 
-    while (read_until_broken(config) != END) {
+    while (read_until_broken() != END) {
         reader.breaks++;
         if (++reader.failures >= attempts)
             ob_die(OB_UNREACHABLE, "nothing new came; attempts in a row: %llu", (unsigned long long)attempts);
         pause_ms(100 * (reader.failures - 1));
     }
-    sealwire_config_free(config);
     return OB_DONE;
 }
 
@@ -142,16 +138,15 @@ static void pause_ms(uint64_t ms)
 static enum step judge_failure(sealwire_result result)
 {
     if (result != SEALWIRE_EOF && (result > -200 || result <= -300))
-        ob_die(result <= -500 && result > -600 ? DAMAGED : OB_UNREACHABLE, "%s", ob_why(result, conn));
-    fprintf(stderr, "%s: at LSN %llu: %s\n", ob.program, (unsigned long long)reader.position.lsn,
-            ob_why(result, conn));
+        ob_die(result <= -500 && result > -600 ? DAMAGED : OB_UNREACHABLE, "%s", ob_why(result));
+    fprintf(stderr, "%s: at LSN %llu: %s\n", ob.program, (unsigned long long)reader.position.lsn, ob_why(result));
     return BROKEN;
 }
 
 /* --- requests --- */
 
 /* Who reads: our process, and the address by which it speaks to the server. */
-static void put_client(struct unis_writer *args, int fd)
+static void put_client(struct unis_writer *args)
 {
     union {
         struct sockaddr any;
@@ -164,7 +159,7 @@ static void put_client(struct unis_writer *args, int fd)
     size_t client, address, i;
 
     memset(&own, 0, sizeof own);
-    getsockname(fd, &own.any, &own_len);
+    getsockname(ob.fd, &own.any, &own_len);
     is_ip6 = own.any.sa_family == AF_INET6;
     if (is_ip6)
         memcpy(words, &own.ip6.sin6_addr, sizeof words);
@@ -182,7 +177,7 @@ static void put_client(struct unis_writer *args, int fd)
     unis_end_object(args, client);
 }
 
-static void put_start_request(struct unis_writer *args, int fd)
+static void put_start_request(struct unis_writer *args)
 {
     size_t members = unis_begin_object(args), item;
     unis_put_vi64(args, RPC_VERSION);
@@ -192,12 +187,12 @@ static void put_start_request(struct unis_writer *args, int fd)
     unis_put_be64(args, reader.ls_id);
     unis_put_vi64(args, (int64_t)reader.from_ns);
     unis_end_object(args, item);
-    put_client(args, fd);
+    put_client(args);
     unis_put_u8(args, 0);
     unis_end_object(args, members);
 }
 
-static void put_fetch_request(struct unis_writer *args, int fd)
+static void put_fetch_request(struct unis_writer *args)
 {
     size_t members = unis_begin_object(args);
     unis_put_vi64(args, RPC_VERSION);
@@ -205,7 +200,7 @@ static void put_fetch_request(struct unis_writer *args, int fd)
     unis_put_be64(args, reader.position.lsn);
     unis_put_vi64(args, (int64_t)reader.until_ns);
     unis_put_vi64(args, getpid());
-    put_client(args, fd);
+    put_client(args);
     unis_put_vi64(args, (int64_t)reader.progress_ns);
     unis_put_u8(args, 0);
     unis_put_vi32(args, UNCOMPRESSED);
@@ -214,16 +209,15 @@ static void put_fetch_request(struct unis_writer *args, int fd)
 }
 
 /* What the server's result is borrowed from goes with the next call on the connection. */
-static enum step ask(uint32_t pcode, void (*put_request)(struct unis_writer *, int), int fd,
-                     struct unis_reader *result_out)
+static enum step ask(uint32_t pcode, void (*put_request)(struct unis_writer *), struct unis_reader *result_out)
 {
     uint8_t bytes[256];
     struct unis_writer args = { bytes, sizeof bytes, 0, false };
     sealwire_obrpc_reply reply;
     sealwire_result result;
 
-    put_request(&args, fd);
-    result = ob_call(conn, pcode, reader.tenant_id, args.bytes, args.len, &reply);
+    put_request(&args);
+    result = ob_call(pcode, reader.tenant_id, args.bytes, args.len, &reply);
     if (result != SEALWIRE_OK)
         return judge_failure(result);
     if (reply.rcode != 0)
@@ -236,14 +230,14 @@ static enum step ask(uint32_t pcode, void (*put_request)(struct unis_writer *, i
 
 /* --- replies --- */
 
-static enum step find_start(int fd)
+static enum step find_start(void)
 {
     static const char no_log[] = "no log of that time";
     struct unis_reader result, members, item;
     int64_t version;
     int32_t error, item_error;
     uint64_t count;
-    enum step step = ask(REQ_START_LSN_BY_TS, put_start_request, fd, &result);
+    enum step step = ask(REQ_START_LSN_BY_TS, put_start_request, &result);
 
     if (step != MORE)
         return step;
@@ -330,13 +324,13 @@ static void take_groups(struct fetched *fetched)
         ob_die(DAMAGED, "at LSN %llu: %s", (unsigned long long)position.lsn, wrong);
 }
 
-static enum step fetch(int fd)
+static enum step fetch(void)
 {
     static const char no_log[] = "the log cannot be fetched";
     struct unis_reader result;
     struct fetched fetched;
     size_t len;
-    enum step step = ask(LS_FETCH_LOG2, put_fetch_request, fd, &result);
+    enum step step = ask(LS_FETCH_LOG2, put_fetch_request, &result);
 
     if (step != MORE)
         return step;
@@ -360,32 +354,21 @@ static enum step fetch(int fd)
 
 /* --- one connection --- */
 
-static enum step read_until_broken(const sealwire_config *config)
+static enum step read_until_broken(void)
 {
-    enum step step = MORE;
-    sealwire_result result;
-    int fd = ob_dial();
+    sealwire_result result = ob_open();
+    enum step step = result == SEALWIRE_OK ? MORE : judge_failure(result);
 
-    if (fd < 0) {
-        fprintf(stderr, "%s: %s port %s: %s\n", ob.program, ob.host, ob.port, strerror(errno));
-        return BROKEN;
-    }
-    conn = ob_attach(config, fd);
-    result = sealwire_conn_handshake(conn);
-    if (result != SEALWIRE_OK)
-        step = judge_failure(result);
     if (step == MORE && !reader.has_position)
-        step = find_start(fd);
+        step = find_start();
     while (step == MORE || step == IDLE) {
-        /* There is nothing new; a server that has something answers at once. */
+        /* There was nothing new; a server that has something answers at once. */
         if (step == IDLE)
             pause_ms(100);
-        step = fetch(fd);
+        step = fetch();
     }
     if (step == END)
-        sealwire_conn_shutdown(conn);
-    sealwire_conn_free(conn);
-    conn = NULL;
-    close(fd);
+        sealwire_conn_shutdown(ob.conn);
+    ob_close();
     return step;
 }

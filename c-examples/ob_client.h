@@ -28,12 +28,15 @@ struct ob_flag {
     const char **value;
 };
 
-/* What all of them have. Kept until the end of the program, as is what the flags of a tool point to. */
+/* What all of them have. */
 static struct {
     const char *program, *host, *port;
     const char *method, *verify, *ca, *cert, *key, *server_name, *timeout;
     int timeout_ms;
-} ob = { .method = "ssl_io", .verify = "full", .timeout = "10000" };
+    const sealwire_config *config;
+    sealwire_conn *conn;
+    int fd;
+} ob = { .method = "ssl_io", .verify = "full", .timeout = "10000", .fd = -1 };
 
 static const struct ob_flag ob_flags[] = {
     { "method", "METHOD", "ssl_io (default), ssl_no_encrypt (the call is in the clear), none (all is)", &ob.method },
@@ -47,6 +50,22 @@ static const struct ob_flag ob_flags[] = {
 };
 
 /* --- ends --- */
+
+/* The connection first: it uses the descriptor until it is freed. */
+static inline void ob_close(void)
+{
+    sealwire_conn_free(ob.conn);
+    ob.conn = NULL;
+    if (ob.fd >= 0)
+        close(ob.fd);
+    ob.fd = -1;
+}
+
+static inline void ob_end(void)
+{
+    ob_close();
+    sealwire_config_free(ob.config);
+}
 
 __attribute__((noreturn, format(printf, 2, 3))) static inline void ob_die(int code, const char *format, ...)
 {
@@ -130,31 +149,37 @@ static inline unsigned ob_method(void)
 }
 
 /* Nobody is believed without authorities, so they are asked for unless nobody is to be. */
-static inline sealwire_result ob_set_trust(sealwire_config_builder *builder)
+static inline void ob_check_trust(void)
 {
-    sealwire_result result = SEALWIRE_OK;
     if (ob.ca == NULL && ob_method() != SEALWIRE_OBRPC_NONE)
         ob_die(OB_USAGE, "--ca is missing: without it nobody can be believed");
     if ((ob.cert == NULL) != (ob.key == NULL))
         ob_die(OB_USAGE, "--cert and --key go together");
+    if (strcmp(ob.verify, "full") != 0 && strcmp(ob.verify, "ca") != 0)
+        ob_die(OB_USAGE, "--verify is full or ca");
+}
+
+static inline sealwire_result ob_set_trust(sealwire_config_builder *builder)
+{
+    sealwire_result result = SEALWIRE_OK;
     if (ob.ca != NULL)
         result = sealwire_config_builder_add_roots_file(builder, ob.ca);
     if (result == SEALWIRE_OK && ob.cert != NULL)
         result = sealwire_config_builder_set_identity_files(builder, ob.cert, ob.key);
     if (result == SEALWIRE_OK && strcmp(ob.verify, "ca") == 0)
-        return sealwire_config_builder_set_verify_ca(builder);
-    if (strcmp(ob.verify, "full") != 0 && strcmp(ob.verify, "ca") != 0)
-        ob_die(OB_USAGE, "--verify is full or ca");
+        result = sealwire_config_builder_set_verify_ca(builder);
     return result;
 }
 
-/* `gid` is the group of the server's threads that the calls are for. */
-static inline const sealwire_config *ob_configure(uint64_t gid)
+/* `gid` is the group of the server's threads that the calls are for. Everything is freed at the end of the program. */
+static inline void ob_configure(uint64_t gid)
 {
-    const sealwire_config *config = NULL;
     sealwire_config_builder *builder = NULL;
-    sealwire_result result = sealwire_config_builder_new_client(&builder);
+    sealwire_result result;
     char why[512] = "";
+    ob_check_trust();
+    atexit(ob_end);
+    result = sealwire_config_builder_new_client(&builder);
     if (result == SEALWIRE_OK)
         result = ob_set_trust(builder);
     if (result == SEALWIRE_OK)
@@ -164,12 +189,11 @@ static inline const sealwire_config *ob_configure(uint64_t gid)
     if (result == SEALWIRE_OK)
         result = sealwire_config_builder_set_handshake_timeout_ms(builder, (uint32_t)ob.timeout_ms);
     if (result == SEALWIRE_OK)
-        result = sealwire_config_builder_build(builder, &config);
+        result = sealwire_config_builder_build(builder, &ob.config);
     sealwire_config_builder_error_text(builder, why, sizeof why);
     sealwire_config_builder_free(builder);
     if (result != SEALWIRE_OK)
         ob_die(OB_USAGE, "%s: %s", sealwire_result_name(result), why);
-    return config;
 }
 
 /* --- the connection --- */
@@ -217,35 +241,35 @@ static inline int ob_dial(void)
     return fd;
 }
 
-/* A connection on a descriptor. It negotiates with the first thing that is asked of it. */
-static inline sealwire_conn *ob_attach(const sealwire_config *config, int fd)
+/* Connects and negotiates. The calls would do the latter too; so one knows that none was made where it fails. */
+static inline sealwire_result ob_open(void)
 {
-    sealwire_conn *conn = NULL;
     const char *name = ob.server_name != NULL ? ob.server_name : ob.host;
-    sealwire_result result = sealwire_conn_new_client(config, name, &conn);
-    if (result == SEALWIRE_OK)
-        result = sealwire_conn_set_fd(conn, fd);
+    sealwire_result result = sealwire_conn_new_client(ob.config, name, &ob.conn);
     if (result != SEALWIRE_OK)
         ob_die(OB_USAGE, "%s: %s", name, sealwire_result_name(result));
-    return conn;
+    ob.fd = ob_dial();
+    if (ob.fd < 0)
+        return SEALWIRE_ERR_IO;
+    result = sealwire_conn_set_fd(ob.conn, ob.fd);
+    return result == SEALWIRE_OK ? sealwire_conn_handshake(ob.conn) : result;
 }
 
 /* Makes one call and waits for its answer, of which the server's own result is in `reply_out`. */
-static inline sealwire_result ob_call(sealwire_conn *conn, uint32_t pcode, uint64_t tenant_id,
-                                      const void *args, size_t args_len, sealwire_obrpc_reply *reply_out)
+static inline sealwire_result ob_call(uint32_t pcode, uint64_t tenant_id, const void *args, size_t args_len,
+                                      sealwire_obrpc_reply *reply_out)
 {
     uint64_t id;
     sealwire_result result;
     sealwire_obrpc_call call = { 0 };
     call.pcode = pcode;
-    call.priority = 5;
     call.tenant_id = tenant_id;
     call.timeout_ms = (uint32_t)ob.timeout_ms;
     call.args = args;
     call.args_len = args_len;
-    result = sealwire_conn_obrpc_call(conn, &call, &id);
+    result = sealwire_conn_obrpc_call(ob.conn, &call, &id);
     if (result == SEALWIRE_OK)
-        result = sealwire_conn_obrpc_next_reply(conn, reply_out);
+        result = sealwire_conn_obrpc_next_reply(ob.conn, reply_out);
     return result == SEALWIRE_OK ? reply_out->status : result;
 }
 
@@ -256,12 +280,14 @@ __attribute__((noreturn)) static inline void ob_die_of_server(int32_t rcode, con
            message_len > 0 ? ": " : "", (int)message_len, message);
 }
 
-/* What a failure of a connection is called. */
-static inline const char *ob_why(sealwire_result result, const sealwire_conn *conn)
+/* What a failure of the connection is called. */
+static inline const char *ob_why(sealwire_result result)
 {
     static char why[640];
     char words[512] = "";
-    sealwire_conn_error_text(conn, words, sizeof words);
+    sealwire_conn_error_text(ob.conn, words, sizeof words);
+    if (ob.fd < 0)
+        snprintf(words, sizeof words, "%s port %s: %s", ob.host, ob.port, strerror(errno));
     if (result == SEALWIRE_EOF)
         strcpy(words, "the server closed the connection");
     if (result == SEALWIRE_ERR_TIMEOUT && *words == '\0')

@@ -91,6 +91,11 @@ class AdminTool(CCase):
         self.check(done, 4, "whether anything was changed is not known")
         self.assertEqual(server.lines("config"), [])
 
+    def test_nobody_is_judged_where_all_is_in_the_clear(self):
+        server = RpcServer(self, methods="none")
+        command = VALGRIND.command(EXAMPLES / "admin_tool.c", "--method", "none", "localhost", server.port, "a=1")
+        self.check(run(*command, timeout_s=60), 0)
+
     def test_a_server_that_refuses_tls(self):
         server = RpcServer(self, methods="none")
         self.check(self.admin(server.port, "a=1"), 3)
@@ -117,6 +122,8 @@ class AdminTool(CCase):
             (("--ca", certs.authority().cert, *address, "a=" + "x" * 5000), "4096 bytes"),
             (("--ca", certs.authority().cert, "--cert", certs.client().cert, *address, "a=1"), "go together"),
             (("--method", "rot13", *address, "a=1"), 'no method "rot13"'),
+            (("--ca", certs.authority().cert, "--verify", "never", *address, "a=1"), "full or ca"),
+            (("--verify",), "has no value"),
         ):
             with self.subTest(words):
                 self.check(run(program, *arguments), 2, words)
