@@ -66,5 +66,6 @@ int main(int argc, char **argv)
         ob_die_of_server(reply.rcode, reply.message, reply.message_len);
     printf("%s\n", sealwire_obrpc_rcode_name(reply.rcode));
     sealwire_conn_shutdown(ob.conn);
+    ob_end();
     return OB_DONE;
 }

@@ -102,6 +102,7 @@ int main(int argc, char **argv)
             ob_die(OB_UNREACHABLE, "nothing new came; attempts in a row: %llu", (unsigned long long)attempts);
         pause_ms(100 * (reader.failures - 1));
     }
+    ob_end();
     return OB_DONE;
 }
 

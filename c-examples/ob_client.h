@@ -75,6 +75,7 @@ __attribute__((noreturn, format(printf, 2, 3))) static inline void ob_die(int co
     vfprintf(stderr, format, words);
     va_end(words);
     fputc('\n', stderr);
+    ob_end();
     exit(code);
 }
 
@@ -171,14 +172,13 @@ static inline sealwire_result ob_set_trust(sealwire_config_builder *builder)
     return result;
 }
 
-/* `gid` is the group of the server's threads that the calls are for. Everything is freed at the end of the program. */
+/* `gid` is the group of the server's threads that the calls are for. */
 static inline void ob_configure(uint64_t gid)
 {
     sealwire_config_builder *builder = NULL;
     sealwire_result result;
     char why[512] = "";
     ob_check_trust();
-    atexit(ob_end);
     result = sealwire_config_builder_new_client(&builder);
     if (result == SEALWIRE_OK)
         result = ob_set_trust(builder);
