@@ -62,8 +62,9 @@ class AdminTool(CCase):
             self.check(done, 1, "the server said no: OB_NOT_SUPPORTED (-4007): no such parameter")
 
     def test_a_server_that_does_not_answer(self):
+        # The beginning needs no time of the server's where nothing is negotiated.
         server = RpcServer(self, "--mute")
-        done = self.admin(server.port, "a=1", tool=UNWATCHED, flags=("--timeout-ms", 2_000))
+        done = self.admin(server.port, "a=1", flags=("--method", "none", "--timeout-ms", 500))
         self.check(done, 4, "SEALWIRE_ERR_TIMEOUT", "whether anything was changed is not known")
 
     def test_a_server_that_does_not_even_negotiate(self):
@@ -73,9 +74,8 @@ class AdminTool(CCase):
 
     def test_a_server_that_is_not_believed(self):
         server = RpcServer(self)
-        for tool in (SANITIZERS, VALGRIND):
-            done = self.admin(server.port, "a=1", tool=tool, ca=certs.authority("stranger").cert)
-            self.check(done, 3, "SEALWIRE_ERR_CERT_UNKNOWN_ISSUER")
+        done = self.admin(server.port, "a=1", ca=certs.authority("stranger").cert)
+        self.check(done, 3, "SEALWIRE_ERR_CERT_UNKNOWN_ISSUER")
         self.assertEqual(server.lines("config"), [])
 
     def test_the_name_of_a_server(self):
@@ -93,8 +93,8 @@ class AdminTool(CCase):
 
     def test_nobody_is_judged_where_all_is_in_the_clear(self):
         server = RpcServer(self, methods="none")
-        command = VALGRIND.command(EXAMPLES / "admin_tool.c", "--method", "none", "localhost", server.port, "a=1")
-        self.check(run(*command, timeout_s=60), 0)
+        command = SANITIZERS.command(EXAMPLES / "admin_tool.c", "--method", "none", "localhost", server.port, "a=1")
+        self.check(run(*command, env=SANITIZERS.environment(), timeout_s=60), 0)
 
     def test_a_server_that_refuses_tls(self):
         server = RpcServer(self, methods="none")
