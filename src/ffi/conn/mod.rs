@@ -4,9 +4,10 @@ mod fd;
 mod frames;
 mod link;
 mod mysql;
-mod obrpc;
 
 pub(super) mod facts;
+
+pub(super) mod obrpc;
 
 pub(super) mod require;
 
