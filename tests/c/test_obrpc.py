@@ -6,7 +6,7 @@ from harness import certs
 from harness.obrpc import INCUMBENT, RpcServer
 from harness.obrpc import call as call_as_peer
 from harness.process import run
-from toolchain import ROOT, SANITIZERS, VALGRIND, CCase
+from toolchain import ROOT, SANITIZERS, CCase
 
 PROGRAM = ROOT / "tests/c/programs/obrpc.c"
 METHODS = {"none": 1, "ssl_no_encrypt": 2, "ssl_io": 4}
@@ -24,44 +24,41 @@ unknown call:{silent}
 
 
 class Calls(CCase):
-    needs = ("valgrind",)
-
-    def call(self, tool, port: int, method: str, manner: str = ""):
+    def call(self, port: int, method: str, manner: str = ""):
         own, ca = certs.client(), certs.authority().cert
-        command = tool.command(PROGRAM, "call", port, METHODS[method], own.cert, own.key, ca, manner)
-        return run(*command, env=tool.environment(), timeout_s=60)
+        command = SANITIZERS.command(PROGRAM, "call", port, METHODS[method], own.cert, own.key, ca, manner)
+        return run(*command, env=SANITIZERS.environment(), timeout_s=60)
 
     def check_answers(self, done, method: str, words: str, silent: str, end: str):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         answers = ANSWERS.format(words=words, silent=silent)
         self.assertEqual(done.stdout, f"{answers}method {METHODS[method]}, {end}\n")
 
-    def serve(self, tool, client, methods: int = ALL) -> str:
+    def serve(self, client, methods: int = ALL) -> str:
         """What the server in C says of one client."""
         own, ca = certs.server(), certs.authority().cert
-        command = tool.command(PROGRAM, "serve", methods, own.cert, own.key, ca)
-        server = subprocess.Popen(map(str, command), stdout=subprocess.PIPE, text=True, env=tool.environment())
+        command = list(map(str, SANITIZERS.command(PROGRAM, "serve", methods, own.cert, own.key, ca)))
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=SANITIZERS.environment())
         self.addCleanup(server.kill)
         client(int(server.stdout.readline()))
         said, _ = server.communicate(timeout=60)
-        self.assertEqual(server.returncode, 0, tool.name)
+        self.assertEqual(server.returncode, 0)
         return said
 
     def test_both_ends_in_c(self):
-        for tool in (SANITIZERS, VALGRIND):
-            for method, number in METHODS.items():
+        for method, number in METHODS.items():
 
-                def client(port, tool=tool, method=method):
-                    done = self.call(tool, port, method, "" if method == "none" else "strict")
-                    self.check_answers(done, method, "", "SEALWIRE_ERR_TIMEOUT", "SEALWIRE_EOF ")
+            def client(port, method=method):
+                done = self.call(port, method, "" if method == "none" else "strict")
+                self.check_answers(done, method, "", "SEALWIRE_ERR_TIMEOUT", "SEALWIRE_EOF ")
 
-                said = self.serve(tool, client)
-                self.assertEqual(said, f"heard heard?\naborted with 2 left\nmethod {number}, SEALWIRE_EOF \n")
+            said = self.serve(client)
+            self.assertEqual(said, f"heard heard?\naborted with 2 left\nmethod {number}, SEALWIRE_EOF \n")
 
     def test_a_server_with_the_habits_of_oceanbase(self):
         server = RpcServer(self, *INCUMBENT, "--compress")
         for method in METHODS:
-            done = self.call(SANITIZERS, server.port, method, "lax")
+            done = self.call(server.port, method, "lax")
             self.check_answers(done, method, "as asked for", " OB_UNKNOWN_PACKET ", "SEALWIRE_EOF ")
         server.until(lambda: len(server.lines("ended")) == len(METHODS), "each has ended")
         began = [f"began {method} {0x700000003} {'encrypted' if method == 'ssl_io' else 'plain'}" for method in METHODS]
@@ -69,12 +66,12 @@ class Calls(CCase):
 
     def test_an_end_without_close_notify_is_told(self):
         server = RpcServer(self, *INCUMBENT)
-        done = self.call(SANITIZERS, server.port, "ssl_io")
+        done = self.call(server.port, "ssl_io")
         self.assertIn("method 4, SEALWIRE_ERR_TRUNCATED peer closed the connection without", done.stdout)
 
     def test_a_server_that_names_no_method_is_refused_by_a_strict_client(self):
         server = RpcServer(self, *INCUMBENT)
-        done = self.call(SANITIZERS, server.port, "ssl_io", "strict")
+        done = self.call(server.port, "ssl_io", "strict")
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("SEALWIRE_ERR_TLS_INCOMPATIBLE", done.stderr)
 
@@ -89,7 +86,7 @@ class Calls(CCase):
                 lines = done.stdout.splitlines()[1:-1]
                 self.assertEqual(lines, ["echo 0 abcd", "error -4012 ", "parts 0 [3, 2, 1, 0]", "abort 0 [4, 3]"])
 
-            said = self.serve(SANITIZERS, client)
+            said = self.serve(client)
             end = "SEALWIRE_ERR_TRUNCATED" if method == "ssl_io" else "SEALWIRE_EOF"
             self.assertTrue(said.startswith(f"aborted with 3 left\nmethod {number}, {end}"), said)
 
@@ -98,5 +95,5 @@ class Calls(CCase):
             done = call_as_peer(port, "ssl_no_encrypt", "echo", "00")
             self.assertIn("failed", done.stdout)
 
-        said = self.serve(SANITIZERS, client, METHODS["ssl_io"])
+        said = self.serve(client, METHODS["ssl_io"])
         self.assertTrue(said.startswith("method 0, SEALWIRE_ERR_NOT_TLS peer asks for method ssl_no_encrypt"), said)

@@ -3,7 +3,7 @@
 mod fd;
 mod frames;
 mod link;
-mod mysql;
+pub(super) mod mysql;
 
 pub(super) mod facts;
 
