@@ -3,10 +3,11 @@
 mod fd;
 mod frames;
 mod link;
-mod mysql;
-mod obrpc;
+pub(super) mod mysql;
 
 pub(super) mod facts;
+
+pub(super) mod obrpc;
 
 pub(super) mod require;
 
