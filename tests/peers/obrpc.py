@@ -30,7 +30,7 @@ from rpc import Packet, Reader, obj, result_code, string, varint, vi32
 
 ECHO, ERROR, PARTS, SET_CONFIG, FETCH_LOG, START_LSN = 0x001, 0x002, 0x003, 0x106, 0x853, 0x855
 BYPASS = {0x851, 0x853, 0x855, *range(0x1101, 0x1125)}
-UNKNOWN_PACKET, UNKNOWN_CONNECTION = -4118, -4174
+NOT_SUPPORTED, UNKNOWN_PACKET, UNKNOWN_CONNECTION = -4007, -4118, -4174
 
 KEEPALIVE_PREAMBLE = bytes.fromhex("1234567877668833" "0009" "6683221dd298cc23" "00")
 
@@ -112,6 +112,8 @@ class Session:
     def run(self):
         while True:
             request = rpc.read_packet(self.stream)
+            if self.args.mute:
+                continue
             response = self.answer(request)
             if not request.flags & rpc.ONE_WAY:
                 self.stream.write(response.encode())
@@ -152,7 +154,10 @@ class Session:
         return response
 
     def config(self, request):
-        say("config", Reader(request.payload).string().decode())
+        settings = Reader(request.payload).string()
+        say("config", settings.decode())
+        if settings.startswith(b"no_such_"):
+            return respond(request, NOT_SUPPORTED, text=b"no such parameter")
         return respond(request, 0)
 
     def start_lsn(self, request):
@@ -326,6 +331,7 @@ def parser():
     server.add_argument("--methods", default="none,ssl_no_encrypt,ssl_io")
     server.add_argument("--bypass", action="store_true", help="admit anyone, for some requests only")
     server.add_argument("--compress", action="store_true", help="answer echoes with zlib")
+    server.add_argument("--mute", action="store_true", help="take calls and answer none")
     client = commands.add_parser("call")
     client.add_argument("address")
     client.add_argument("--method", choices=["legacy", *ussl.METHODS], default="none")

@@ -42,10 +42,13 @@ class Packet:
     rest: dict = field(default_factory=dict)
     header_len: int = 192
 
-    def encode(self):
+    def encode(self, payload_checksum=None):
+        """The bytes of it. The checksum may be known, which for much data is worth a lot."""
+        if payload_checksum is None:
+            payload_checksum = checksum(self.payload)
         rest = {name: default for name, _, default in OPTIONAL} | self.rest
         fixed = REQUIRED.pack(
-            self.pcode, self.header_len, self.priority, self.flags, checksum(self.payload), self.tenant_id,
+            self.pcode, self.header_len, self.priority, self.flags, payload_checksum, self.tenant_id,
             self.priv_tenant_id, self.session_id, *self.trace, self.timeout_us, self.timestamp_us,
         )
         header = fixed + b"".join(struct.pack(">" + form, rest[name]) for name, form, _ in OPTIONAL)

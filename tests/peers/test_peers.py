@@ -9,11 +9,12 @@ import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import proxy_protocol  # noqa: E402
 import rpc  # noqa: E402
 import ussl  # noqa: E402
+from peers import oblog  # noqa: E402
 
 
 class Vectors(unittest.TestCase):
@@ -44,6 +45,15 @@ class Vectors(unittest.TestCase):
             (bytes(range(32)), 0xCC4C4FE4),
         ]:
             self.assertEqual(rpc.checksum(payload), value)
+
+    def test_checksum_of_parts(self):
+        halves = [oblog.Part.of(b"1234"), oblog.Part.of(b""), oblog.Part.of(b"56789")]
+        self.assertEqual(oblog.Part.join(halves), oblog.Part(b"123456789", 0x58E3FA20))
+
+    def test_hash_of_headers(self):
+        """As libxxhash has it."""
+        self.assertEqual(oblog.xxh64(bytes(range(32))), 0xCBF59C5116FF32B4)
+        self.assertEqual(oblog.xxh64(bytes(range(56))), 0x0CD869F80FF2B918)
 
     def test_worked_packet(self):
         packet = rpc.Packet(

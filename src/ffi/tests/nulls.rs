@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 use std::ffi::{c_int, c_void};
 
 use super::*;
+use crate::ffi::config::obrpc::*;
 use crate::ffi::config::protocol::*;
 use crate::ffi::config::require::*;
 use crate::ffi::config::sealwire_config_reload;
 use crate::ffi::conn::facts::*;
+use crate::ffi::conn::obrpc::call::*;
+use crate::ffi::conn::obrpc::name::*;
+use crate::ffi::conn::obrpc::packet::*;
+use crate::ffi::conn::obrpc::sealwire_conn_obrpc_method;
 use crate::ffi::conn::require::*;
 use crate::ffi::result::sealwire_result_name;
 use crate::ffi::version::*;
@@ -49,7 +54,7 @@ macro_rules! values {
     };
 }
 
-values!(usize, u32, c_int, sealwire_key_log_callback);
+values!(usize, u32, u64, c_int, sealwire_key_log_callback);
 
 /// What a call returns, where it is a result.
 trait Returned {
@@ -218,6 +223,11 @@ fn of_configurations(
         sealwire_config_builder_set_tickets(s, bytes, 9usize, text),
         sealwire_config_builder_disable_resumption(c),
         sealwire_config_builder_danger_set_key_log(c, ignore, memory),
+        sealwire_config_builder_set_obrpc_method(c, SEALWIRE_OBRPC_SSL_IO),
+        sealwire_config_builder_set_obrpc_methods(s, SEALWIRE_OBRPC_SSL_IO),
+        sealwire_config_builder_set_obrpc_gid(c, 9u64),
+        sealwire_config_builder_obrpc_require_binding(c),
+        sealwire_config_builder_danger_obrpc_end_without_close_notify(c),
         sealwire_config_builder_add_require(s, require),
         sealwire_config_builder_set_require_default_deny(s),
         sealwire_config_builder_set_require_dialect(s, 0 as c_int),
@@ -236,6 +246,12 @@ fn of_connections(config: &Config, conn: &Conn) -> BTreeMap<&'static str, Spoilt
     let mut conn_out: *mut sealwire_conn = ptr::null_mut();
     let (mut len, mut borrowed) = (0usize, ptr::null::<u8>());
     let (conn_out, len_out, borrowed_out) = (&raw mut conn_out, &raw mut len, &raw mut borrowed);
+    let (mut packet, asked) = ([0usize; 32], [0usize; 16]);
+    let packet = packet.as_mut_ptr().cast::<sealwire_obrpc_packet>();
+    let asked = asked.as_ptr().cast::<sealwire_obrpc_call>();
+    let (mut reply, mut id) = ([0usize; 16], 0u64);
+    let reply = reply.as_mut_ptr().cast::<sealwire_obrpc_reply>();
+    let id_out = &raw mut id;
     let (config, conn) = (config.0, conn.0);
     let konn = conn.cast_const();
     spoil![
@@ -276,6 +292,22 @@ fn of_connections(config: &Config, conn: &Conn) -> BTreeMap<&'static str, Spoilt
         sealwire_conn_peer_not_before_s(konn),
         sealwire_conn_peer_not_after_s(konn),
         sealwire_conn_check_require(conn, text, text, text, text),
+        sealwire_conn_obrpc_method(konn),
+        sealwire_conn_next_obrpc_packet(conn, packet),
+        sealwire_conn_write_obrpc_packet(conn, packet.cast_const()),
+        sealwire_conn_answer_obrpc_packet(
+            conn,
+            packet.cast_const(),
+            0 as c_int,
+            memory.cast_const(),
+            9usize
+        ),
+        sealwire_conn_obrpc_call(conn, asked, id_out),
+        sealwire_conn_obrpc_next_reply(conn, reply),
+        sealwire_conn_obrpc_next_part(conn, 9u64),
+        sealwire_conn_obrpc_cancel(conn, 9u64),
+        sealwire_obrpc_rcode_name(0 as c_int),
+        sealwire_obrpc_pcode_name(0u32),
     ]
 }
 
