@@ -1,0 +1,142 @@
+"""server.c, the two ports of an OBServer: what accounts require, asked by the clients that people use."""
+
+import re
+import signal
+import subprocess
+
+from harness import certs, pki
+from harness.databases import PASSWORD
+from harness.drivers import Connector, MariadbCli, Mysql2, MysqlCli, PyMysql, Refused, Target
+from toolchain import EXAMPLES, SANITIZERS, VALGRIND, CCase, checked
+
+SERVER = EXAMPLES / "server.c"
+DRIVERS = (MariadbCli, MysqlCli, PyMysql, Connector, Mysql2)
+# What OpenSSL's clients offer first, and what none of them is given.
+CIPHER, OTHER_CIPHER = "TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"
+
+
+def accounts() -> dict[str, str]:
+    """Of each account what it requires."""
+    alice = pki.client("alice")
+    cipher, issuer, subject = f"cipher={CIPHER}", f"issuer={alice.issuer}", f"subject={alice.subject}"
+    return {
+        "one_way": "",
+        "any": "x509",
+        "cipher": cipher,
+        "other_cipher": f"cipher={OTHER_CIPHER}",
+        "issuer": issuer,
+        "subject": subject,
+        "all": "\t".join((cipher, issuer, subject)),
+    }
+
+
+def right_and_wrong() -> dict[str, tuple]:
+    """Of each account the certificates that it takes, and those that it does not; None: no certificate."""
+    alice, bob, stranger = pki.client("alice"), pki.client("bob"), pki.client("alice", "Other CA")
+    return {
+        "one_way": ((None, alice, stranger), ()),
+        "any": ((bob, stranger), (None,)),
+        "cipher": ((alice, stranger), (None,)),
+        "other_cipher": ((), (alice, None)),
+        "issuer": ((alice, bob), (stranger, None)),
+        "subject": ((alice, stranger), (bob, None)),
+        "all": ((alice,), (bob, stranger, None)),
+    }
+
+
+class ServerCase(CCase):
+    needs = ("openssl", "valgrind")
+    deadline_s = 300
+
+    def serve(self, tool) -> dict[str, int]:
+        """Starts the server, and gives its ports by their names. It has to end in order."""
+        own, files = pki.server(), {name: self.scratch / name for name in ("accounts", "ca")}
+        files["accounts"].write_text("".join(f"{user}\t{PASSWORD}\t{what}\n" for user, what in accounts().items()))
+        files["ca"].write_bytes(b"".join(pki.authority(name).cert.read_bytes() for name in ("Test CA", "Other CA")))
+        arguments = ("--cert", own.cert, "--key", own.key, "--ca", files["ca"], "--accounts", files["accounts"])
+        with (self.scratch / "log").open("wb") as log:
+            server = subprocess.Popen(
+                list(map(str, tool.command(SERVER, *arguments, "--mysql", "127.0.0.1:0"))),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=tool.environment(),
+            )
+        self.addCleanup(self.end, server, tool)
+        return {name: int(port) for name, port in (server.stdout.readline().split() for _ in range(1))}
+
+    def end(self, server, tool):
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(30)
+        server.stdout.close()
+        self.assertEqual(code, 0, f"{tool.name}\n{self.log()}")
+
+    def log(self) -> str:
+        return (self.scratch / "log").read_text()
+
+
+class MysqlPort(ServerCase):
+    def target(self, port: int, user: str, identity=None) -> Target:
+        return Target("127.0.0.1", port, user, ca=pki.authority().cert, identity=identity)
+
+    def check_accounts(self, driver, port: int):
+        for user, (right, wrong) in right_and_wrong().items():
+            targets = [self.target(port, user, identity) for identity in right + wrong]
+            outcomes = driver.ask_each(targets, "SHOW STATUS LIKE 'Ssl_cipher'")
+            for identity, outcome in zip(right + wrong, outcomes, strict=True):
+                with self.subTest(user, identity=identity):
+                    if identity in right:
+                        self.assertEqual(outcome, [("Ssl_cipher", CIPHER)])
+                    else:
+                        self.assert_denied(outcome, user)
+
+    def assert_denied(self, outcome, user: str):
+        """As with a wrong password."""
+        self.assertIsInstance(outcome, Refused)
+        self.assertEqual((outcome.code, outcome.state or "28000"), (1045, "28000"))
+        self.assertIn(f"Access denied for user '{user}'@'127.0.0.1' (using password: YES)", outcome.message)
+
+    def test_accounts(self):
+        port = self.serve(SANITIZERS)["mysql"]
+        for kind in DRIVERS:
+            driver = kind()
+            driver.check()
+            with self.subTest(driver.name):
+                self.check_accounts(driver, port)
+                self.assertEqual(driver.ask(self.target(port, "one_way"), "SELECT 1"), [("1",)])
+                self.assertEqual(driver.ask(self.target(port, "one_way"), "SELECT @@version"), [("5.7.25-sealwire",)])
+                for target in (self.target(port, "one_way").but(password="wrong"), self.target(port, "nobody")):
+                    self.assert_denied(*driver.ask_each([target], "SELECT 1"), target.user)
+
+    def test_accounts_under_valgrind(self):
+        self.check_accounts(PyMysql(), self.serve(VALGRIND)["mysql"])
+
+    def test_the_log_says_what_the_client_is_not_told(self):
+        port = self.serve(SANITIZERS)["mysql"]
+        for user in ("any", "nobody"):
+            self.assert_denied(*PyMysql().ask_each([self.target(port, user)], "SELECT 1"), user)
+        self.assertIn("the client has shown no certificate, and the rule is 'any'@'%' REQUIRE X509", self.log())
+        self.assertIn("nobody: wrong password", self.log())
+
+    def test_a_login_without_tls_is_told_why(self):
+        port = self.serve(SANITIZERS)["mysql"]
+        (outcome,) = PyMysql().ask_each([self.target(port, "one_way").but(ca=None)], "SELECT 1")
+        self.assertEqual(outcome.code, 3159)
+
+    def test_a_tenant_may_follow_the_user(self):
+        port = self.serve(SANITIZERS)["mysql"]
+        for user in ("one_way@sys", "one_way@sys#cluster"):
+            self.assertEqual(PyMysql().ask(self.target(port, user), "SELECT 1"), [("1",)])
+        self.assert_denied(*PyMysql().ask_each([self.target(port, "any@sys")], "SELECT 1"), "any@sys")
+
+    def test_it_ends_in_order_with_sessions_under_way(self):
+        port = self.serve(SANITIZERS)["mysql"]
+        connection = PyMysql().connect(self.target(port, "one_way"))
+        self.addCleanup(connection.close)
+        connection.ping(reconnect=False)
+        connection.select_db("anything")
+
+
+class CommandLine(CCase):
+    def test_help(self):
+        self.assertIn("usage: server --cert FILE", checked(SANITIZERS.program(SERVER), "--help"))
