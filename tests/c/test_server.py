@@ -1,46 +1,45 @@
 """server.c, the two ports of an OBServer: what accounts require, asked by the clients that people use."""
 
-import re
 import signal
 import subprocess
+from dataclasses import replace
 
-from harness import certs, pki
+from harness import pki
 from harness.databases import PASSWORD
 from harness.drivers import Connector, MariadbCli, Mysql2, MysqlCli, PyMysql, Refused, Target
 from toolchain import EXAMPLES, SANITIZERS, VALGRIND, CCase, checked
 
 SERVER = EXAMPLES / "server.c"
 DRIVERS = (MariadbCli, MysqlCli, PyMysql, Connector, Mysql2)
-# What OpenSSL's clients offer first, and what none of them is given.
-CIPHER, OTHER_CIPHER = "TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"
+CIPHERS = {"aes128": "TLS_AES_128_GCM_SHA256", "aes256": "TLS_AES_256_GCM_SHA384"}
+# valgrind lets signals in only where it knows that a call may wait, which it does not know of io_uring's.
+VALGRIND_ON_EPOLL = replace(VALGRIND, env=(("SEALWIRE_BACKEND", "epoll"),))
 
 
 def accounts() -> dict[str, str]:
     """Of each account what it requires."""
     alice = pki.client("alice")
-    cipher, issuer, subject = f"cipher={CIPHER}", f"issuer={alice.issuer}", f"subject={alice.subject}"
-    return {
-        "one_way": "",
-        "any": "x509",
-        "cipher": cipher,
-        "other_cipher": f"cipher={OTHER_CIPHER}",
-        "issuer": issuer,
-        "subject": subject,
-        "all": "\t".join((cipher, issuer, subject)),
-    }
+    issuer, subject = f"issuer={alice.issuer}", f"subject={alice.subject}"
+    made = {"one_way": "", "any": "x509", "issuer": issuer, "subject": subject}
+    for name, cipher in CIPHERS.items():
+        made |= {name: f"cipher={cipher}", f"all_{name}": "\t".join((f"cipher={cipher}", issuer, subject))}
+    return made
 
 
-def right_and_wrong() -> dict[str, tuple]:
+def right_and_wrong(driver) -> dict[str, tuple]:
     """Of each account the certificates that it takes, and those that it does not; None: no certificate."""
     alice, bob, stranger = pki.client("alice"), pki.client("bob"), pki.client("alice", "Other CA")
+    # Drivers offer their ciphers in one of two orders.
+    mine, other = ("aes128", "aes256") if isinstance(driver, MysqlCli) else ("aes256", "aes128")
     return {
         "one_way": ((None, alice, stranger), ()),
         "any": ((bob, stranger), (None,)),
-        "cipher": ((alice, stranger), (None,)),
-        "other_cipher": ((), (alice, None)),
+        mine: ((alice, stranger), (None,)),
+        other: ((), (alice, None)),
         "issuer": ((alice, bob), (stranger, None)),
         "subject": ((alice, stranger), (bob, None)),
-        "all": ((alice,), (bob, stranger, None)),
+        f"all_{mine}": ((alice,), (bob, stranger, None)),
+        f"all_{other}": ((), (alice,)),
     }
 
 
@@ -80,13 +79,13 @@ class MysqlPort(ServerCase):
         return Target("127.0.0.1", port, user, ca=pki.authority().cert, identity=identity)
 
     def check_accounts(self, driver, port: int):
-        for user, (right, wrong) in right_and_wrong().items():
+        for user, (right, wrong) in right_and_wrong(driver).items():
             targets = [self.target(port, user, identity) for identity in right + wrong]
             outcomes = driver.ask_each(targets, "SHOW STATUS LIKE 'Ssl_cipher'")
             for identity, outcome in zip(right + wrong, outcomes, strict=True):
                 with self.subTest(user, identity=identity):
                     if identity in right:
-                        self.assertEqual(outcome, [("Ssl_cipher", CIPHER)])
+                        self.assertIn(outcome, ([("Ssl_cipher", cipher)] for cipher in CIPHERS.values()))
                     else:
                         self.assert_denied(outcome, user)
 
@@ -109,7 +108,7 @@ class MysqlPort(ServerCase):
                     self.assert_denied(*driver.ask_each([target], "SELECT 1"), target.user)
 
     def test_accounts_under_valgrind(self):
-        self.check_accounts(PyMysql(), self.serve(VALGRIND)["mysql"])
+        self.check_accounts(PyMysql(), self.serve(VALGRIND_ON_EPOLL)["mysql"])
 
     def test_the_log_says_what_the_client_is_not_told(self):
         port = self.serve(SANITIZERS)["mysql"]
