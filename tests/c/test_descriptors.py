@@ -22,7 +22,7 @@ class Descriptors(CCase):
         self.check(SANITIZERS, "1")
 
     def test_some_orders_of_freeing_under_valgrind(self):
-        self.check(VALGRIND, "17")
+        self.check(VALGRIND, "41")
 
     def test_a_listener_pauses_where_there_is_none_left(self):
         self.check(SANITIZERS, "scarce")

@@ -4,9 +4,10 @@ import signal
 import subprocess
 from dataclasses import replace
 
-from harness import pki
+from harness import clients, pki
 from harness.databases import PASSWORD
 from harness.drivers import Connector, MariadbCli, Mysql2, MysqlCli, PyMysql, Refused, Target
+from peers import mysql as protocol
 from toolchain import EXAMPLES, SANITIZERS, VALGRIND, CCase, checked
 
 SERVER = EXAMPLES / "server.c"
@@ -78,8 +79,10 @@ class MysqlPort(ServerCase):
     def target(self, port: int, user: str, identity=None) -> Target:
         return Target("127.0.0.1", port, user, ca=pki.authority().cert, identity=identity)
 
-    def check_accounts(self, driver, port: int):
+    def check_accounts(self, driver, port: int, chosen: str = ""):
         for user, (right, wrong) in right_and_wrong(driver).items():
+            if chosen and user != chosen:
+                continue
             targets = [self.target(port, user, identity) for identity in right + wrong]
             outcomes = driver.ask_each(targets, "SHOW STATUS LIKE 'Ssl_cipher'")
             for identity, outcome in zip(right + wrong, outcomes, strict=True):
@@ -108,7 +111,7 @@ class MysqlPort(ServerCase):
                     self.assert_denied(*driver.ask_each([target], "SELECT 1"), target.user)
 
     def test_accounts_under_valgrind(self):
-        self.check_accounts(PyMysql(), self.serve(VALGRIND_ON_EPOLL)["mysql"])
+        self.check_accounts(PyMysql(), self.serve(VALGRIND_ON_EPOLL)["mysql"], "all_aes256")
 
     def test_the_log_says_what_the_client_is_not_told(self):
         port = self.serve(SANITIZERS)["mysql"]
@@ -116,6 +119,42 @@ class MysqlPort(ServerCase):
             self.assert_denied(*PyMysql().ask_each([self.target(port, user)], "SELECT 1"), user)
         self.assertIn("the client has shown no certificate, and the rule is 'any'@'%' REQUIRE X509", self.log())
         self.assertIn("nobody: wrong password", self.log())
+
+    def test_a_login_that_is_cut_is_refused_or_asked_to_change(self):
+        """Wherever it is cut, under what finds reads behind its end."""
+        port = self.serve(SANITIZERS)["mysql"]
+        length = 1_000
+        cut = 0
+        while cut < length:
+            with protocol.Client(clients.plain(port)) as client:
+                client.greet()
+                login = client.prepare("one_way", database="test")
+                client.upgrade(pki.context(), login)
+                login.auth = b"x" * 20
+                payload = login.encode()
+                length = len(payload)
+                client.wire.write(payload[:cut])
+                try:
+                    self.assertEqual(client.answer()[0], protocol.SWITCH)
+                except protocol.ServerError as error:
+                    self.assertEqual((error.code, error.state), (1045, "28000"))
+            cut += 1
+        self.assertGreater(cut, 60)
+
+    def test_commands_that_it_does_not_know_are_refused(self):
+        port = self.serve(SANITIZERS)["mysql"]
+        with protocol.Client.connect("127.0.0.1", port, "one_way", PASSWORD, pki.context()) as client:
+            for code in (*range(2), *range(4, 14), *range(15, 256)):
+                if code == protocol.QUIT:
+                    continue
+                with self.assertRaises(protocol.ServerError) as refused:
+                    client.command(code, b"x" * code)
+                    client.answer()
+                self.assertEqual(refused.exception.code, 1047)
+            with self.assertRaises(protocol.ServerError) as refused:
+                client.query("SELECT " + "x" * 1_000)
+            self.assertEqual(refused.exception.code, 1064)
+            client.ping()
 
     def test_a_login_without_tls_is_told_why(self):
         port = self.serve(SANITIZERS)["mysql"]
