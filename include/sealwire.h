@@ -7,6 +7,7 @@
  *   configurations    sealwire_config_builder_*, sealwire_config_*
  *   connections       sealwire_conn_*, their facts, and accounts
  *                     (sealwire_conn_check_require)
+ *   packets, calls    sealwire_conn_*_mysql_*, sealwire_conn_*_obrpc_*
  *   engines           sealwire_engine_*, sealwire_event, sealwire_listener_*
  *
  * The contract
@@ -110,6 +111,22 @@
 #define SEALWIRE_RECORDS_IN_PLACE 1
 
 /**
+ * OB-RPC in plaintext, and nobody is authenticated.
+ */
+#define SEALWIRE_OBRPC_NONE 1
+
+/**
+ * A TLS 1.2 handshake, which authenticates, and plaintext after it: whoever is on the path reads
+ * and changes what passes.
+ */
+#define SEALWIRE_OBRPC_SSL_NO_ENCRYPT 2
+
+/**
+ * TLS from the negotiation to the end.
+ */
+#define SEALWIRE_OBRPC_SSL_IO 4
+
+/**
  * MySQL's semantics.
  */
 #define SEALWIRE_DIALECT_MYSQL 0
@@ -133,6 +150,36 @@
  * Names on one line as OpenSSL 1 writes them: nothing is escaped, so two names may read the same.
  */
 #define SEALWIRE_ONELINE_OPENSSL1 1
+
+/**
+ * A flag of sealwire_obrpc_packet: a response.
+ */
+#define SEALWIRE_OBRPC_FLAG_RESPONSE (1 << 15)
+
+/**
+ * A flag: a part of a stream.
+ */
+#define SEALWIRE_OBRPC_FLAG_STREAM (1 << 14)
+
+/**
+ * A flag: the last part of a stream; from a client: the stream is to end.
+ */
+#define SEALWIRE_OBRPC_FLAG_STREAM_LAST (1 << 13)
+
+/**
+ * A flag: the request is not answered.
+ */
+#define SEALWIRE_OBRPC_FLAG_NO_RESPONSE (1 << 10)
+
+/**
+ * A flag: the traffic is that of a background task.
+ */
+#define SEALWIRE_OBRPC_FLAG_BACKGROUND (1 << 7)
+
+/**
+ * Three flags: no log level is asked for, as every client has it.
+ */
+#define SEALWIRE_OBRPC_FLAG_NO_LOG_LEVEL 7
 
 /**
  * io_uring where the kernel allows it, else epoll. The environment variable SEALWIRE_BACKEND
@@ -529,6 +576,184 @@ typedef struct {
    */
   char plugin[64];
 } sealwire_mysql_greeting;
+
+/**
+ * A request or a response of OB-RPC.
+ */
+typedef struct {
+  /**
+   * The channel: a number that the client chooses and the server repeats in its answer.
+   */
+  uint32_t chid;
+  /**
+   * What is called; sealwire_obrpc_pcode_name() names some.
+   */
+  uint32_t pcode;
+  /**
+   * SEALWIRE_OBRPC_FLAG_*, with others of OceanBase as they are on the wire.
+   */
+  uint16_t flags;
+  /**
+   * From 0 to 11; clients use 5.
+   */
+  uint8_t priority;
+  /**
+   * The resource group.
+   */
+  uint32_t group_id;
+  /**
+   * How deep calls are nested.
+   */
+  uint32_t request_level;
+  /**
+   * The tenant; 1 is sys.
+   */
+  uint64_t tenant_id;
+  /**
+   * The tenant whose privileges count.
+   */
+  uint64_t priv_tenant_id;
+  /**
+   * The session, as of a stream.
+   */
+  uint64_t session_id;
+  /**
+   * The trace id. Older ends leave its last two words 0.
+   */
+  uint64_t trace_id[4];
+  /**
+   * How long the sender waits, in microseconds.
+   */
+  uint64_t timeout_us;
+  /**
+   * When it was sent, in microseconds since 1970.
+   */
+  uint64_t timestamp_us;
+  /**
+   * The sender's cluster; -1 for tools and clients.
+   */
+  int64_t src_cluster_id;
+  /**
+   * The cluster that is meant; -1 for any.
+   */
+  int64_t dst_cluster_id;
+  /**
+   * Hash of the cluster's name; 0 within one cluster.
+   */
+  uint64_t cluster_name_hash;
+  /**
+   * Version of the serialization.
+   */
+  uint64_t unis_version;
+  /**
+   * A logical clock of servers.
+   */
+  uint64_t seq_no;
+  /**
+   * The sender's data version; 0 from clients.
+   */
+  uint64_t data_version;
+  /**
+   * The payload, never compressed.
+   */
+  const uint8_t *payload;
+  /**
+   * Its length, in bytes.
+   */
+  size_t payload_len;
+} sealwire_obrpc_packet;
+
+/**
+ * What is called. All but `pcode` may be 0, which is for the default.
+ */
+typedef struct {
+  /**
+   * What is called.
+   */
+  uint32_t pcode;
+  /**
+   * How long the answer is waited for, each part of a stream anew, in milliseconds; 0 for
+   * 2,000. The server is told.
+   */
+  uint32_t timeout_ms;
+  /**
+   * The resource group.
+   */
+  uint32_t group_id;
+  /**
+   * SEALWIRE_OBRPC_FLAG_NO_RESPONSE, SEALWIRE_OBRPC_FLAG_BACKGROUND, or others of OceanBase, in
+   * addition to SEALWIRE_OBRPC_FLAG_NO_LOG_LEVEL.
+   */
+  uint16_t flags;
+  /**
+   * From 1 to 11; 0 for 5, which clients use.
+   */
+  uint8_t priority;
+  /**
+   * The tenant; 0 for 1, which is sys.
+   */
+  uint64_t tenant_id;
+  /**
+   * The tenant whose privileges count; 0 for `tenant_id`.
+   */
+  uint64_t priv_tenant_id;
+  /**
+   * The cluster that is meant; 0 for any.
+   */
+  int64_t dst_cluster_id;
+  /**
+   * The trace id.
+   */
+  uint64_t trace_id[4];
+  /**
+   * The arguments, serialized; NULL is fine for none.
+   */
+  const void *args;
+  /**
+   * Their length, in bytes.
+   */
+  size_t args_len;
+} sealwire_obrpc_call;
+
+/**
+ * An answer, or its absence.
+ */
+typedef struct {
+  /**
+   * The call that is answered.
+   */
+  uint64_t call_id;
+  /**
+   * ::SEALWIRE_OK: the server answered. ::SEALWIRE_ERR_TIMEOUT: it did not before the call's
+   * deadline; the call is over, and whether it was carried out is unknown.
+   */
+  sealwire_result status;
+  /**
+   * What the server answered: 0, or an error of OceanBase (sealwire_obrpc_rcode_name()).
+   */
+  int32_t rcode;
+  /**
+   * The server's words for it, not ended by NUL; often none.
+   */
+  const char *message;
+  /**
+   * Their length, in bytes.
+   */
+  size_t message_len;
+  /**
+   * The result, serialized; none behind an error.
+   */
+  const uint8_t *result;
+  /**
+   * Its length, in bytes.
+   */
+  size_t result_len;
+  /**
+   * True for a part of a stream that more follow: sealwire_conn_obrpc_next_part() or
+   * sealwire_conn_obrpc_cancel() is due. Otherwise the call is over.
+   */
+  bool has_more;
+} sealwire_obrpc_reply;
 
 /**
  * Options of an engine. All zero but for `size` are the defaults.
@@ -982,6 +1207,67 @@ sealwire_result sealwire_config_builder_danger_set_key_log(sealwire_config_build
                                                            void *user_data);
 
 /**
+ * Makes this the configuration of clients of OB-RPC ports, which ask for `method` first:
+ * SEALWIRE_OBRPC_NONE, SEALWIRE_OBRPC_SSL_NO_ENCRYPT or SEALWIRE_OBRPC_SSL_IO. No other one is
+ * accepted in its place. Handshake, read, write and calls negotiate as they do the handshake, and
+ * the handshake's deadline covers both. No session is resumed, and
+ * sealwire_conn_set_plaintext() is refused.
+ *
+ * The protection that the server is trusted with is set as ever; SEALWIRE_OBRPC_NONE looks at none
+ * of it.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `method` is none of them; ::SEALWIRE_ERR_STATE at a server.
+ * SEALWIRE_OBRPC_SSL_NO_ENCRYPT with TLS 1.3 as the oldest version is ::SEALWIRE_ERR_CONFIG when
+ * the configuration is built.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_obrpc_method(sealwire_config_builder *builder,
+                                                         unsigned int method);
+
+/**
+ * Makes this the configuration of servers of OB-RPC ports: what a client negotiates first decides
+ * what its connection becomes, and `methods` are those that are admitted, with `|` between them.
+ * With SEALWIRE_OBRPC_NONE among them whoever negotiates nothing is admitted in plaintext too; an
+ * identity is needed unless it is the only one. sealwire_conn_obrpc_method() tells what became of
+ * a connection. No session is resumed, and plaintext in front of TLS is refused.
+ *
+ * Rules for accounts (sealwire_config_builder_add_require()) do not go with it: OB-RPC has no
+ * logins.
+ *
+ * ::SEALWIRE_ERR_ARGUMENT where `methods` has none of the methods, or others;
+ * ::SEALWIRE_ERR_STATE at a client.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_obrpc_methods(sealwire_config_builder *builder,
+                                                          unsigned int methods);
+
+/**
+ * Sets which thread of the server the connections of a client are for: the group in the upper
+ * half, the index in the lower. By default the first thread of OceanBase's default group.
+ *
+ * ::SEALWIRE_ERR_STATE at a server.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_set_obrpc_gid(sealwire_config_builder *builder,
+                                                      uint64_t gid);
+
+/**
+ * Requires the peer to name the method within the handshake too (ALPN), so that nobody on the path
+ * can have changed it: the negotiation itself is in plaintext. This library's ends always name it;
+ * OceanBase's never do, and are refused then, by ::SEALWIRE_ERR_TLS_INCOMPATIBLE or an alert.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_obrpc_require_binding(sealwire_config_builder *builder);
+
+/**
+ * Takes an end of the stream without close_notify for a clean one, where it is not within a
+ * record: OceanBase's ends never send one. Whoever is on the path can then cut the stream behind
+ * any record unnoticed; packets are still whole or not at all.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_danger_obrpc_end_without_close_notify(sealwire_config_builder *builder);
+
+/**
  * Adds what the connections of an account must be like, to be asked for by
  * sealwire_conn_check_require(). The most specific host comes first, then the user; one rule
  * applies to a login. For servers only.
@@ -1160,7 +1446,7 @@ SEALWIRE_API bool sealwire_conn_wants_write(const sealwire_conn *conn);
  * How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
  * where something can be read without waiting, so that a loop which polls with it never hangs on
  * plaintext that the descriptor does not tell of. When the time has passed, any call judges the
- * deadline.
+ * deadline of the handshake, and sealwire_conn_obrpc_next_reply() those of calls.
  */
 SEALWIRE_API
 int sealwire_conn_timeout_ms(const sealwire_conn *conn);
@@ -1330,6 +1616,147 @@ sealwire_result sealwire_mysql_prove_password(const char *plugin,
                                               size_t *len_out);
 
 /**
+ * How a connection of OB-RPC is protected: SEALWIRE_OBRPC_NONE, SEALWIRE_OBRPC_SSL_NO_ENCRYPT or
+ * SEALWIRE_OBRPC_SSL_IO. 0 before the negotiation and the handshake behind it are complete, and
+ * where the configuration is none of OB-RPC.
+ *
+ * A server that admits more than one method asks this before it believes a request.
+ */
+SEALWIRE_API
+unsigned int sealwire_conn_obrpc_method(const sealwire_conn *conn);
+
+/**
+ * Gives the next packet in `*packet_out`, whole and with the checksum of its payload verified; a
+ * payload that came compressed is inflated. The payload is borrowed until the next call that takes
+ * the connection non-const. Keepalives within the stream are skipped.
+ *
+ * A connection is used for packets, as by servers, or for calls (sealwire_conn_obrpc_call()), from
+ * the first such use on.
+ *
+ * ::SEALWIRE_WANT_READ where it has not arrived in whole; ::SEALWIRE_EOF where the stream ended
+ * cleanly in front of it; ::SEALWIRE_ERR_TRUNCATED where it ended within; ::SEALWIRE_ERR_FRAME
+ * where it is none, or damaged; ::SEALWIRE_ERR_FRAME_TOO_LARGE where its header promises more than
+ * 64 MiB, as sent or as inflated; ::SEALWIRE_ERR_STATE where the connection is used for calls.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_next_obrpc_packet(sealwire_conn *conn,
+                                                sealwire_obrpc_packet *packet_out);
+
+/**
+ * Writes a packet: all of it is taken, or nothing. Its fields are written as they are; length and
+ * checksum are computed. The memory is the caller's again when the call returns.
+ *
+ * Over a descriptor it is sent as far as the socket takes it; sealwire_conn_flush() goes on.
+ *
+ * ::SEALWIRE_WANT_WRITE or, in mid-handshake, ::SEALWIRE_WANT_READ where nothing was taken, since
+ * an earlier packet is still waiting; ::SEALWIRE_ERR_FRAME_TOO_LARGE where the payload is longer
+ * than the wire allows (2047 MiB), and ::SEALWIRE_ERR_STATE where the connection is used for
+ * calls: nothing was taken, and the connection goes on.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_write_obrpc_packet(sealwire_conn *conn,
+                                                 const sealwire_obrpc_packet *packet);
+
+/**
+ * Answers a request: `rcode`, 0 or an error of OceanBase, and behind a 0 the `result_len` bytes of
+ * the result, which are left out behind an error. A request that wants no answer gets none, and
+ * ::SEALWIRE_OK. All of it is taken, or nothing; the memory is the caller's again when the call
+ * returns. Of `request` the header counts alone: a copy of it may be kept and answered later, in
+ * any order.
+ *
+ * The answer repeats the flags SEALWIRE_OBRPC_FLAG_STREAM and SEALWIRE_OBRPC_FLAG_STREAM_LAST of
+ * the request and its session. A server that streams sets them in its copy of the request: the
+ * former and a session of its choice for a part that more follow, the latter beside it for the
+ * last one. The client asks on with a request of the same session and the former flag; both flags
+ * say that it wants no more, which is answered as it is.
+ *
+ * Results as of sealwire_conn_write_obrpc_packet(); ::SEALWIRE_ERR_ARGUMENT where `request` is a
+ * response.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_answer_obrpc_packet(sealwire_conn *conn,
+                                                  const sealwire_obrpc_packet *request,
+                                                  int32_t rcode,
+                                                  const void *result,
+                                                  size_t result_len);
+
+/**
+ * Makes a call, and tells in `*call_id_out` by which number its answer is known: never 0, and never
+ * used twice on a connection. Any number of calls may be under way, up to 4,096; answers come in
+ * any order (sealwire_conn_obrpc_next_reply()). A call with SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over
+ * at once. The memory of the arguments is the caller's again when this returns.
+ *
+ * Over a descriptor it is sent as far as the socket takes it; the next call on the connection, or
+ * sealwire_conn_flush(), goes on.
+ *
+ * ::SEALWIRE_WANT_READ where nothing was taken, since too many calls wait for their answers;
+ * ::SEALWIRE_WANT_WRITE where nothing was taken, since too many bytes wait to be sent;
+ * ::SEALWIRE_ERR_ARGUMENT where `flags` has those of responses or streams;
+ * ::SEALWIRE_ERR_FRAME_TOO_LARGE where the arguments are longer than the wire allows (2047 MiB),
+ * and ::SEALWIRE_ERR_STATE where the connection is used for packets: nothing was taken, and the
+ * connection goes on.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_call(sealwire_conn *conn,
+                                         const sealwire_obrpc_call *call,
+                                         uint64_t *call_id_out);
+
+/**
+ * Gives the next answer in `*reply_out`, or the next call whose deadline has passed. What it
+ * points to is borrowed until the next call that takes the connection non-const.
+ *
+ * A blocking descriptor is waited for until the nearest deadline of a call, and not at all where
+ * no call is under way. Everywhere else sealwire_conn_timeout_ms() tells how long to wait for the
+ * descriptor, or in sealwire_engine_wait(), before this is to be called again. It is to be called
+ * until it returns ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
+ *
+ * ::SEALWIRE_WANT_READ where nothing has arrived; ::SEALWIRE_EOF where the server ended the
+ * connection cleanly, and ::SEALWIRE_ERR_FRAME where it sent something else than answers, or a
+ * damaged one. Behind these and every other error no call is under way any more: whether those
+ * that were have been carried out is unknown. ::SEALWIRE_ERR_STATE where the connection is used
+ * for packets.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_next_reply(sealwire_conn *conn,
+                                               sealwire_obrpc_reply *reply_out);
+
+/**
+ * Asks for the next part of a stream, whose latest one said that there is more. Its deadline
+ * begins anew.
+ *
+ * ::SEALWIRE_ERR_STATE where the call is no stream that waits for this.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_next_part(sealwire_conn *conn,
+                                              uint64_t call_id);
+
+/**
+ * Gives a call up: its answer, should it come, is dropped, and the server of a stream that has
+ * more is told. Of a call that is over already nothing happens.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_cancel(sealwire_conn *conn,
+                                           uint64_t call_id);
+
+/**
+ * OceanBase's name of a result code, such as "OB_TIMEOUT" for -4012; "unknown result code" for one
+ * that has none here. It lives for ever.
+ *
+ * Any thread, at any time.
+ */
+SEALWIRE_API
+const char *sealwire_obrpc_rcode_name(int32_t rcode);
+
+/**
+ * OceanBase's name of what is called, such as "OB_SET_CONFIG" for 0x106; "unknown call" for a code
+ * that has none here. It lives for ever.
+ *
+ * Any thread, at any time.
+ */
+SEALWIRE_API
+const char *sealwire_obrpc_pcode_name(uint32_t pcode);
+
+/**
  * The protocol version, SEALWIRE_TLS_1_2 or SEALWIRE_TLS_1_3; 0 where no handshake is complete.
  */
 SEALWIRE_API
@@ -1456,7 +1883,7 @@ uint64_t sealwire_conn_peer_not_after_s(const sealwire_conn *conn);
  * dialect is OceanBase's, `user` may have them in it (user@tenant#cluster).
  *
  * ::SEALWIRE_ERR_ACCOUNT_DENIED where it may not, and sealwire_conn_error_text() says why, for the
- * log. ::SEALWIRE_ERR_STATE before the handshake is complete, and at a client.
+ * log. ::SEALWIRE_ERR_STATE before the handshake is complete, at a client, and with OB-RPC.
  */
 SEALWIRE_API
 sealwire_result sealwire_conn_check_require(sealwire_conn *conn,
@@ -1613,7 +2040,7 @@ void sealwire_engine_free(sealwire_engine *engine);
  *
  * Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
  * option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
- * `config` is NULL they stay in plaintext. The listener keeps the configuration: its handle may be
+ * `config` is NULL they stay in plaintext; with OB-RPC's negotiation it decides. The listener keeps the configuration: its handle may be
  * freed. `options` may be NULL, for the defaults.
  *
  * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of

@@ -133,6 +133,10 @@ pub const RPC_PACKET_LEN_MAX: usize = 64 * 1024 * 1024;
 /// Calls of one connection that are not over: what OceanBase's own client allows itself.
 pub const RPC_CALLS_MAX: usize = 4_096;
 
+/// How long a call of OB-RPC is waited for where its caller does not say, in ms: OceanBase's
+/// rpc_timeout.
+pub const RPC_TIMEOUT_MS: u32 = 2_000;
+
 /// The longest OB-RPC packet that the wire allows behind its net header, in bytes: what passes
 /// through is counted, and takes no memory.
 pub const RPC_PACKET_LEN_WIRE_MAX: usize = 2_047 * 1024 * 1024;

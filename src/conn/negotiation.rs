@@ -117,6 +117,20 @@ impl NegotiationClient {
         self.tls.as_ref()?.roots()
     }
 
+    /// The same client, of a server that is to be known by another name.
+    #[must_use]
+    pub fn named(&self, server_name: ServerName<'static>) -> Self {
+        Self {
+            server_name,
+            ..self.clone()
+        }
+    }
+
+    /// What it asks for.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
     fn request(&self) -> ClientRequest {
         ClientRequest {
             method: self.method,

@@ -112,6 +112,11 @@ impl Failure {
         Self::caller(SEALWIRE_ERR_STATE, text)
     }
 
+    /// True where the caller is to blame, and nothing was changed.
+    pub(super) fn is_callers(&self) -> bool {
+        (-199..=-100).contains(&(self.code as i32))
+    }
+
     pub(super) fn caller(code: sealwire_result, text: impl Into<String>) -> Self {
         Self {
             code,

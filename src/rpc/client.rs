@@ -54,6 +54,18 @@ impl Default for ClientLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(u64);
 
+impl CallId {
+    /// The number of a call, for callers that can keep numbers only; never zero.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The call of that number, of whichever client.
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// What is called.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
@@ -111,7 +123,7 @@ impl Client {
             calls: HashMap::new(),
             deadlines: BTreeSet::new(),
             chid: 0,
-            next_id: 0,
+            next_id: 1,
             unmatched: 0,
         }
     }

@@ -4,9 +4,10 @@ use std::ffi::{c_char, c_int};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::obrpc::ObrpcOptions;
 use super::require::RequireOptions;
 use super::trust::TrustOptions;
-use super::{Config, Ends, sealwire_config};
+use super::{ClientEnd, Config, Ends, ServerEnd, sealwire_config};
 use crate::error::Error;
 use crate::ffi::handle::{self, Fallible, Opaque, guarded};
 use crate::ffi::pointer::Out;
@@ -35,6 +36,7 @@ pub(in crate::ffi) struct Builder {
     pub(super) end: End,
     pub(super) trust: TrustOptions,
     pub(super) require: RequireOptions,
+    pub(super) obrpc: ObrpcOptions,
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) min_version: Version,
     pub(super) max_version: Version,
@@ -159,6 +161,7 @@ impl Builder {
             end,
             trust: TrustOptions::default(),
             require: RequireOptions::default(),
+            obrpc: ObrpcOptions::default(),
             identity: None,
             min_version: Version::Tls12,
             max_version: Version::Tls13,
@@ -184,6 +187,7 @@ impl Builder {
     }
 
     pub(super) fn build(&self) -> Result<Ends, Failure> {
+        self.obrpc.check()?;
         match self.end {
             End::Client => self.build_client(),
             End::Server => self.build_server(),
@@ -191,9 +195,42 @@ impl Builder {
     }
 
     fn build_client(&self) -> Result<Ends, Failure> {
-        let verify = self.trust.verify()?;
-        let needs_name = matches!(verify, Verify::Full(_));
-        let options = ClientOptions {
+        let (config, needs_name) = match self.obrpc.method {
+            Some(method) => self.build_obrpc_client(method)?,
+            None => {
+                let options = self.client_options()?;
+                let config = ClientConfig::new(&options)?;
+                let config = match self.resumes {
+                    true => config,
+                    false => config.without_resumption(),
+                };
+                (ClientEnd::Tls(config), needs_name(&options))
+            }
+        };
+        Ok(Ends::Client { config, needs_name })
+    }
+
+    fn build_server(&self) -> Result<Ends, Failure> {
+        if let Some(methods) = self.obrpc.methods {
+            return Ok(Ends::Server {
+                config: self.build_obrpc_server(methods)?,
+                accounts: None,
+            });
+        }
+        let options = self.server_options()?;
+        let config = ServerConfig::new(&options)?;
+        let accounts = self.require.accounts(&config, &options.client_auth)?;
+        Ok(Ends::Server {
+            config: ServerEnd::Tls(match self.resumes {
+                true => config,
+                false => config.without_resumption(),
+            }),
+            accounts: Some(Arc::new(accounts)),
+        })
+    }
+
+    pub(super) fn client_options(&self) -> Result<ClientOptions, Failure> {
+        Ok(ClientOptions {
             identity: self.identity.clone(),
             min_version: self.min_version,
             max_version: self.max_version,
@@ -202,25 +239,17 @@ impl Builder {
             handshake_timeout: self.handshake_timeout,
             allow_cn_name: self.trust.allow_cn_name,
             danger_key_log: self.key_log.clone(),
-            ..ClientOptions::new(verify)
-        };
-        let config = ClientConfig::new(&options)?;
-        Ok(Ends::Client {
-            config: match self.resumes {
-                true => config,
-                false => config.without_resumption(),
-            },
-            needs_name,
+            ..ClientOptions::new(self.trust.verify()?)
         })
     }
 
-    fn build_server(&self) -> Result<Ends, Failure> {
+    pub(super) fn server_options(&self) -> Result<ServerOptions, Failure> {
         let Some(identity) = &self.identity else {
             return Err(unusable(
                 "a server needs an identity: a certificate and its key",
             ));
         };
-        let options = ServerOptions {
+        Ok(ServerOptions {
             client_auth: self.trust.client_auth()?,
             min_version: self.min_version,
             max_version: self.max_version,
@@ -231,17 +260,13 @@ impl Builder {
             tickets: self.tickets.clone(),
             danger_key_log: self.key_log.clone(),
             ..ServerOptions::new(Arc::clone(identity))
-        };
-        let config = ServerConfig::new(&options)?;
-        let accounts = self.require.accounts(&config, &options.client_auth)?;
-        Ok(Ends::Server {
-            config: match self.resumes {
-                true => config,
-                false => config.without_resumption(),
-            },
-            accounts: Arc::new(accounts),
         })
     }
+}
+
+/// Whether a client must know who the server is to be.
+pub(super) fn needs_name(options: &ClientOptions) -> bool {
+    matches!(options.verify, Verify::Full(_))
 }
 
 /// Options that cannot be used as they are.

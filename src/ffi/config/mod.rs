@@ -10,9 +10,12 @@ pub(super) mod trust;
 
 pub(super) mod protocol;
 
+pub(super) mod obrpc;
+
 pub(super) mod require;
 
 use std::mem::discriminant;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::builder::sealwire_config_builder;
@@ -21,7 +24,8 @@ pub(super) use self::require::{Accounts, Claim};
 use super::handle::{self, Opaque};
 use super::result::sealwire_result::{self, *};
 use super::result::{Failure, Outcome};
-use crate::tls::{ClientConfig, ServerConfig};
+use crate::conn::{NegotiationClient, NegotiationServer};
+use crate::tls::{ClientConfig, ServerConfig, ServerName};
 
 /// What connections share: whom to trust, who we are, which versions and suites.
 ///
@@ -43,13 +47,29 @@ pub(super) struct Config {
 #[derive(Clone)]
 pub(super) enum Ends {
     Client {
-        config: Arc<ClientConfig>,
+        config: ClientEnd,
         needs_name: bool,
     },
     Server {
-        config: Arc<ServerConfig>,
-        accounts: Arc<Accounts>,
+        config: ServerEnd,
+        /// What accounts must come with, where the protocol has any.
+        accounts: Option<Arc<Accounts>>,
     },
+}
+
+/// How a client begins.
+#[derive(Clone)]
+pub(super) enum ClientEnd {
+    Tls(Arc<ClientConfig>),
+    /// By a negotiation, with whichever server it is.
+    Obrpc(Arc<NegotiationClient>),
+}
+
+/// How a server begins.
+#[derive(Clone)]
+pub(super) enum ServerEnd {
+    Tls(Arc<ServerConfig>),
+    Obrpc(Arc<NegotiationServer>),
 }
 
 /// Replaces a configuration by what the builder says now, for connections that are made from here
@@ -90,6 +110,15 @@ impl Config {
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether connections negotiate how they begin.
+    pub(super) fn negotiates(&self) -> bool {
+        let config = match self.current() {
+            Ends::Client { config, .. } => return matches!(config, ClientEnd::Obrpc(_)),
+            Ends::Server { config, .. } => config,
+        };
+        matches!(config, ServerEnd::Obrpc(_))
+    }
+
     fn replace(&self, ends: Ends) -> Outcome {
         let current = self.current.write();
         let mut current = current.unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +140,11 @@ pub(super) fn current(config: *const sealwire_config) -> Result<Ends, Failure> {
 /// The configuration as reloads leave it, for those that outlive its handle.
 pub(super) fn kept(config: *const sealwire_config) -> Result<Arc<Config>, Failure> {
     handle::share(config, |config| Ok(Arc::clone(config)))
+}
+
+/// The name of a server whose name nobody looks at: an address, which is never sent.
+pub(super) fn unnamed() -> ServerName<'static> {
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()
 }
 
 impl Opaque for sealwire_config {

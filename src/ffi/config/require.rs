@@ -174,6 +174,10 @@ impl Accounts {
 }
 
 impl RequireOptions {
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
     /// The rules, where each can be met on this server.
     pub(super) fn accounts(
         &self,

@@ -3,6 +3,7 @@
 mod fd;
 mod frames;
 mod link;
+mod obrpc;
 
 pub(super) mod facts;
 
@@ -20,6 +21,7 @@ use self::frames::Frames;
 pub(in crate::ffi) use self::link::Role;
 use self::link::{Driven, Link};
 use self::mysql::Upgrade;
+use self::obrpc::Obrpc;
 use super::config::{self, Accounts, Ends, sealwire_config};
 use super::engine::{Shared, core};
 use super::handle::{self, Fallible, Opaque, ask, guarded};
@@ -51,8 +53,9 @@ pub(super) struct Conn {
     link: Link,
     frames: Frames,
     upgrade: Upgrade,
+    obrpc: Obrpc,
     user_data: *mut c_void,
-    /// What a server's accounts must come with; none at a client.
+    /// What accounts must come with; none at a client, nor in a protocol without accounts.
     accounts: Option<Arc<Accounts>>,
     error: Option<Error>,
 }
@@ -75,7 +78,7 @@ pub extern "C" fn sealwire_conn_new_client(
         let name = match pointer::optional_text("server_name", server_name)? {
             Some(name) => server_name_of(name)?,
             None if needs_name => return Err(Failure::null("server_name")),
-            None => unnamed()?,
+            None => config::unnamed(),
         };
         out.set(Conn::into_handle(Role::Client { config, name }, None));
         Ok(SEALWIRE_OK)
@@ -95,7 +98,7 @@ pub extern "C" fn sealwire_conn_new_server(
         let Ends::Server { config, accounts } = config::current(config)? else {
             return Err(Failure::argument("config is one of clients"));
         };
-        out.set(Conn::into_handle(Role::Server { config }, Some(accounts)));
+        out.set(Conn::into_handle(Role::Server { config }, accounts));
         Ok(SEALWIRE_OK)
     })
 }
@@ -249,7 +252,7 @@ pub extern "C" fn sealwire_conn_wants_write(conn: *const sealwire_conn) -> bool 
 /// How long to wait for the descriptor at most, in milliseconds, as poll() takes it: -1 for ever; 0
 /// where something can be read without waiting, so that a loop which polls with it never hangs on
 /// plaintext that the descriptor does not tell of. When the time has passed, any call judges the
-/// deadline.
+/// deadline of the handshake, and sealwire_conn_obrpc_next_reply() those of calls.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_timeout_ms(conn: *const sealwire_conn) -> c_int {
     ask(conn, -1, |conn| conn.link.timeout_ms())
@@ -425,6 +428,7 @@ impl Conn {
             link,
             frames: Frames::default(),
             upgrade: Upgrade::default(),
+            obrpc: Obrpc::default(),
             user_data: ptr::null_mut(),
             accounts,
             error: None,
@@ -433,14 +437,14 @@ impl Conn {
 
     /// Sends what is left of packets, in front of everything else.
     fn settle(&mut self, pools: &mut Pools) -> Outcome {
-        match self.frames.queued() {
-            0 => Ok(SEALWIRE_OK),
-            _ => self.frames.send(&mut self.link, pools),
+        if self.frames.queued() > 0 {
+            return self.frames.send(&mut self.link, pools);
         }
+        self.obrpc.send(&mut self.link, pools)
     }
 
     fn queued(&self) -> usize {
-        self.frames.queued() + self.link.queued()
+        self.frames.queued() + self.obrpc.queued() + self.link.queued()
     }
 }
 
@@ -481,11 +485,6 @@ impl Opaque for sealwire_conn {
 fn server_name_of(name: &str) -> Result<ServerName<'static>, Failure> {
     let name = ServerName::try_from(name.to_owned());
     name.map_err(|_| Failure::argument("server_name is neither a DNS name nor an IP address"))
-}
-
-/// The name of a server whose name nobody looks at: an address, which is never sent.
-fn unnamed() -> Result<ServerName<'static>, Failure> {
-    server_name_of("0.0.0.0")
 }
 
 /// Unused buffers of each kind that a thread keeps.

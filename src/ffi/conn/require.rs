@@ -17,7 +17,7 @@ use crate::ffi::result::sealwire_result::{self, *};
 /// dialect is OceanBase's, `user` may have them in it (user@tenant#cluster).
 ///
 /// ::SEALWIRE_ERR_ACCOUNT_DENIED where it may not, and sealwire_conn_error_text() says why, for the
-/// log. ::SEALWIRE_ERR_STATE before the handshake is complete, and at a client.
+/// log. ::SEALWIRE_ERR_STATE before the handshake is complete, at a client, and with OB-RPC.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_conn_check_require(
     conn: *mut sealwire_conn,
@@ -35,7 +35,7 @@ pub extern "C" fn sealwire_conn_check_require(
         };
         let Some(accounts) = &conn.accounts else {
             return Err(Failure::state(
-                "accounts log in at servers, and this is a client",
+                "accounts log in at servers of a protocol that has them, and this is none",
             ));
         };
         if conn.link.is_handshaking() {

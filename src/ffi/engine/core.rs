@@ -22,6 +22,7 @@ use crate::ffi::conn::{self, Role, sealwire_conn};
 use crate::ffi::pointer::OutSlice;
 use crate::ffi::result::Failure;
 use crate::ffi::result::sealwire_result::{self, *};
+use crate::frame::obrpc::Then;
 use crate::tls::Facts;
 
 pub(in crate::ffi) type Shared = Rc<RefCell<Core>>;
@@ -59,6 +60,8 @@ pub(in crate::ffi) struct Driving {
     closed: Option<Result<(), Error>>,
     /// Kept when the engine has ended it.
     facts: Option<Arc<Facts>>,
+    /// Likewise, of a negotiation.
+    then: Option<Then>,
 }
 
 /// How far the clean end of the peer's stream has come.
@@ -151,6 +154,7 @@ impl Core {
             peer_end: PeerEnd::None,
             closed: None,
             facts: None,
+            then: None,
         });
         Ok(key)
     }
@@ -328,7 +332,7 @@ impl Core {
         let is_plain_first = listening.is_some_and(|listening| listening.is_plain_first);
         let config = listening.and_then(|listening| listening.config.as_ref());
         let (role, accounts) = match config.map(|config| config.current()) {
-            Some(Ends::Server { config, accounts }) => (Role::Server { config }, Some(accounts)),
+            Some(Ends::Server { config, accounts }) => (Role::Server { config }, accounts),
             _ => (Role::Plain, None),
         };
         let key = self.attach(&role, is_plain_first, |engine, conn, key| {
@@ -360,6 +364,7 @@ impl Core {
         };
         let conn = &mut self.conns[key];
         conn.facts = engine.facts(id).cloned();
+        conn.then = conn.then(engine);
         conn.closed = Some(error.clone().map_or(Ok(()), Err));
         if let Some(error) = error {
             event.result = Failure::from(error.clone()).code;
@@ -402,6 +407,12 @@ impl Core {
 impl Driving {
     pub(in crate::ffi) fn is_closed(&self) -> bool {
         self.closed.is_some()
+    }
+
+    /// What followed the negotiation of a server's connection, also of one that has ended.
+    pub(in crate::ffi) fn then(&self, engine: &Engine) -> Option<Then> {
+        let beginning = engine.beginning(self.id);
+        beginning.map(|beginning| beginning.then).or(self.then)
     }
 
     /// True while the peer may still send.

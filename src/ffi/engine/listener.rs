@@ -31,7 +31,7 @@ pub(in crate::ffi) struct Listener {
 ///
 /// Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
 /// option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
-/// `config` is NULL they stay in plaintext. The listener keeps the configuration: its handle may be
+/// `config` is NULL they stay in plaintext; with OB-RPC's negotiation it decides. The listener keeps the configuration: its handle may be
 /// freed. `options` may be NULL, for the defaults.
 ///
 /// ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of
@@ -55,11 +55,16 @@ pub extern "C" fn sealwire_engine_listen(
         if let Some(Ends::Client { .. }) = config.as_ref().map(|config| config.current()) {
             return Err(Failure::argument("config is one of clients"));
         }
+        let is_plain_first = options.plaintext_first != 0;
+        if is_plain_first && config.as_ref().is_some_and(|config| config.negotiates()) {
+            let text = "options->plaintext_first is set, and config has connections negotiate";
+            return Err(Failure::argument(text));
+        }
         let (id, address) = core(&engine.shared)?.listen(Listen {
             address: &address,
             options: options.check()?,
             config,
-            is_plain_first: options.plaintext_first != 0,
+            is_plain_first,
             user_data: options.user_data,
         })?;
         let handle = handle::make_for_this_thread::<sealwire_listener>(Listener {

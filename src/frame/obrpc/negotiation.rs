@@ -36,6 +36,16 @@ impl From<Method> for Then {
     }
 }
 
+impl From<Then> for Method {
+    fn from(then: Then) -> Self {
+        match then {
+            Then::Plain => Self::None,
+            Then::Handshake => Self::SslNoEncrypt,
+            Then::Tls => Self::SslIo,
+        }
+    }
+}
+
 /// Whom a server admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerPolicy {

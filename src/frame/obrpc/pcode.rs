@@ -1,3 +1,4 @@
+use std::ffi::CStr;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -17,6 +18,15 @@ macro_rules! pcodes {
                     $(Self::$name => Some(stringify!($name)),)*
                     _ => None,
                 }
+            }
+
+            /// OceanBase's name, where it is known here.
+            pub(crate) fn c_name(self) -> Option<&'static CStr> {
+                let name = match self {
+                    $(Self::$name => concat!("OB_", stringify!($name), "\0"),)*
+                    _ => return None,
+                };
+                CStr::from_bytes_with_nul(name.as_bytes()).ok()
             }
         }
     };

@@ -1,3 +1,5 @@
+use std::ffi::CStr;
+
 use crate::wire::{Reader, Writer};
 
 use super::unis::{UnisRead, UnisWrite};
@@ -102,6 +104,18 @@ macro_rules! rcodes {
                     $(Self::$name => Some(stringify!($name)),)*
                     _ => None,
                 }
+            }
+
+            /// OceanBase's name, where it is known here.
+            pub(crate) fn c_name(&self) -> Option<&'static CStr> {
+                if self.is_ok() {
+                    return Some(c"OB_SUCCESS");
+                }
+                let name = match self.rcode {
+                    $(Self::$name => concat!("OB_", stringify!($name), "\0"),)*
+                    _ => return None,
+                };
+                CStr::from_bytes_with_nul(name.as_bytes()).ok()
             }
         }
     };

@@ -4,14 +4,17 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Role, without_tls};
+use super::{Role, ms_until, negotiates, without_tls};
 use crate::buf::Pools;
 use crate::conn::Connection;
 use crate::engine::{ConnId, Engine, PeerAddress, Stage};
 use crate::error::Error;
+use crate::ffi::config::{ClientEnd, ServerEnd};
 use crate::ffi::engine::{Driving, Shared, core};
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
+use crate::frame::obrpc::Method;
+use crate::time::Monotonic;
 use crate::tls::Facts;
 
 /// A connection of an engine, which may be gone before it.
@@ -22,6 +25,8 @@ pub(in crate::ffi) struct Driven {
     role: Role,
     /// Asked of the engine once.
     facts: OnceCell<Arc<Facts>>,
+    /// When whoever reads has something else to do.
+    wake: Option<Monotonic>,
 }
 
 impl Driven {
@@ -43,6 +48,7 @@ impl Driven {
             key,
             role,
             facts: OnceCell::new(),
+            wake: None,
         }
     }
 
@@ -62,8 +68,14 @@ impl Driven {
             }
             engine.update_now();
             match &role {
-                Role::Client { config, name } => engine.start_tls_client(conn.id, config, name),
-                Role::Server { config } => engine.start_tls_server(conn.id, config),
+                Role::Client {
+                    config: ClientEnd::Tls(config),
+                    name,
+                } => engine.start_tls_client(conn.id, config, name),
+                Role::Server {
+                    config: ServerEnd::Tls(config),
+                } => engine.start_tls_server(conn.id, config),
+                Role::Client { .. } | Role::Server { .. } => return Err(negotiates()),
                 Role::Plain => return Err(without_tls()),
             }
             conn.is_plain = false;
@@ -166,12 +178,21 @@ impl Driven {
         })
     }
 
-    /// Deadlines are the engine's to judge.
+    /// Deadlines of the connection are the engine's to judge, those of calls are not.
     pub(super) fn timeout_ms(&self) -> i32 {
         match self.pending() {
-            0 => -1,
+            0 => ms_until(self.wake),
             _ => 0,
         }
+    }
+
+    pub(super) fn set_wake(&mut self, at: Option<Monotonic>) {
+        self.wake = at;
+    }
+
+    pub(super) fn obrpc_method(&self) -> Option<Method> {
+        let then = self.ask(None, |engine, conn| conn.then(engine));
+        self.role.obrpc_method(then, self.facts().is_some())
     }
 
     pub(super) fn facts(&self) -> Option<&Facts> {

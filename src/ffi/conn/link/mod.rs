@@ -4,29 +4,32 @@ mod driven;
 mod own;
 
 use std::os::fd::RawFd;
-use std::sync::Arc;
+use std::sync::OnceLock;
 
 pub(super) use self::driven::Driven;
 use self::own::Own;
 use crate::buf::Pools;
 use crate::conn::Connection;
-use crate::engine::{ConnId, Engine, PeerAddress};
+use crate::engine::{Clock, ConnId, Engine, PeerAddress};
 use crate::error::Error;
+use crate::ffi::config::{ClientEnd, ServerEnd};
 use crate::ffi::engine::Shared;
+use crate::ffi::pointer;
 use crate::ffi::result::sealwire_result;
 use crate::ffi::result::{Failure, Outcome};
-use crate::time::Now;
-use crate::tls::{ClientConfig, Facts, ServerConfig, ServerName};
+use crate::frame::obrpc::{Method, Then};
+use crate::time::{Monotonic, Now};
+use crate::tls::{Facts, ServerName};
 
 /// Which end it is.
 #[derive(Clone)]
 pub(in crate::ffi) enum Role {
     Client {
-        config: Arc<ClientConfig>,
+        config: ClientEnd,
         name: ServerName<'static>,
     },
     Server {
-        config: Arc<ServerConfig>,
+        config: ServerEnd,
     },
     /// Either one, without TLS.
     Plain,
@@ -67,6 +70,16 @@ impl Link {
         let key = link.key();
         *self = Self::Driven(link);
         Ok(key)
+    }
+
+    /// Sets when whoever reads has something else to do, if nothing has come by then.
+    pub(super) fn set_wake(&mut self, at: Option<Monotonic>) {
+        on!(self, link => link.set_wake(at));
+    }
+
+    /// By which method a connection of OB-RPC is protected, once that is certain.
+    pub(super) fn obrpc_method(&self) -> Option<Method> {
+        on!(self, link => link.obrpc_method())
     }
 
     pub(super) fn set_fd(&mut self, fd: RawFd) -> Outcome {
@@ -187,13 +200,75 @@ impl Role {
     ) -> Result<Connection, Error> {
         match self {
             _ if is_plain_first => Ok(Connection::plain()),
-            Self::Client { config, name } => Connection::client(config, name, now, pools),
-            Self::Server { config } => Ok(Connection::server(config, now)),
+            Self::Client {
+                config: ClientEnd::Tls(config),
+                name,
+            } => Connection::client(config, name, now, pools),
+            Self::Client {
+                config: ClientEnd::Obrpc(client),
+                name,
+            } => {
+                let client = client.named(name.clone());
+                Ok(Connection::negotiated_client(&client, now, pools))
+            }
+            Self::Server {
+                config: ServerEnd::Tls(config),
+            } => Ok(Connection::server(config, now)),
+            Self::Server {
+                config: ServerEnd::Obrpc(server),
+            } => Ok(Connection::negotiated_server(server, false, now)),
             Self::Plain => Ok(Connection::plain()),
         }
     }
+
+    /// Refuses to begin in plaintext where a negotiation decides that.
+    fn check_plain_first(&self) -> Result<(), Failure> {
+        match self {
+            Self::Client {
+                config: ClientEnd::Obrpc(_),
+                ..
+            }
+            | Self::Server {
+                config: ServerEnd::Obrpc(_),
+            } => Err(negotiates()),
+            _ => Ok(()),
+        }
+    }
+
+    /// By which method a connection of OB-RPC is protected, once that is certain: what a
+    /// negotiation only promised, a handshake has to keep.
+    fn obrpc_method(&self, then: Option<Then>, has_facts: bool) -> Option<Method> {
+        let method = match self {
+            Self::Client {
+                config: ClientEnd::Obrpc(client),
+                ..
+            } => client.method(),
+            Self::Server {
+                config: ServerEnd::Obrpc(_),
+            } => then?.into(),
+            _ => return None,
+        };
+        (method == Method::None || has_facts).then_some(method)
+    }
+}
+
+/// The time now, of the one clock by which the deadlines of a process are judged.
+pub(super) fn now() -> Now {
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
+    CLOCK.get_or_init(Clock::start).now()
+}
+
+/// How long until a moment, as poll() takes it; -1 where there is none.
+fn ms_until(deadline: Option<Monotonic>) -> i32 {
+    deadline.map_or(-1, |deadline| {
+        pointer::poll_ms(deadline.since(now().monotonic))
+    })
 }
 
 fn without_tls() -> Failure {
     Failure::state("the connection has no configuration for TLS")
+}
+
+fn negotiates() -> Failure {
+    Failure::state("the connection negotiates how it begins, by its configuration")
 }

@@ -1,19 +1,18 @@
 //! A connection whose bytes a descriptor of the caller moves, or the caller itself.
 
 use std::os::fd::RawFd;
-use std::sync::OnceLock;
 
-use super::{Role, without_tls};
+use super::{Role, ms_until, negotiates, now, without_tls};
 use crate::buf::Pools;
 use crate::endpoint::Endpoint;
-use crate::engine::Clock;
 use crate::error::Error;
+use crate::ffi::config::{ClientEnd, ServerEnd};
 use crate::ffi::conn::fd::Fd;
-use crate::ffi::pointer;
 use crate::ffi::result::sealwire_result::{self, *};
 use crate::ffi::result::{Failure, Outcome};
+use crate::frame::obrpc::Method;
 use crate::stream::{self, Moved};
-use crate::time::Now;
+use crate::time::Monotonic;
 use crate::tls::Facts;
 
 /// A connection whose bytes a descriptor of the caller moves, or the caller itself.
@@ -25,6 +24,8 @@ pub(in crate::ffi::conn) struct Own {
     end: Option<Endpoint>,
     /// Whoever reads has been told of the end, or of the error that is the end.
     is_end_told: bool,
+    /// When whoever reads has something else to do.
+    wake: Option<Monotonic>,
 }
 
 impl Own {
@@ -35,6 +36,7 @@ impl Own {
             fd: None,
             end: None,
             is_end_told: false,
+            wake: None,
         }
     }
 
@@ -58,6 +60,7 @@ impl Own {
 
     pub(super) fn set_plaintext(&mut self) -> Outcome {
         self.check_unbegun()?;
+        self.role.check_plain_first()?;
         self.is_plain_first = true;
         Ok(SEALWIRE_OK)
     }
@@ -68,8 +71,14 @@ impl Own {
             return Err(unbegun());
         };
         match &self.role {
-            Role::Client { config, name } => end.start_tls_client(config, name, now(), pools)?,
-            Role::Server { config } => end.start_tls_server(config, now())?,
+            Role::Client {
+                config: ClientEnd::Tls(config),
+                name,
+            } => end.start_tls_client(config, name, now(), pools)?,
+            Role::Server {
+                config: ServerEnd::Tls(config),
+            } => end.start_tls_server(config, now())?,
+            Role::Client { .. } | Role::Server { .. } => return Err(negotiates()),
             Role::Plain => return Err(without_tls()),
         }
         Ok(SEALWIRE_OK)
@@ -210,10 +219,17 @@ impl Own {
         if end.pending() > 0 || has_end_to_tell {
             return 0;
         }
-        let Some(deadline) = end.poll_timeout() else {
-            return -1;
-        };
-        pointer::poll_ms(deadline.since(now().monotonic))
+        ms_until(earlier(end.poll_timeout(), self.wake))
+    }
+
+    pub(super) fn set_wake(&mut self, at: Option<Monotonic>) {
+        self.wake = at;
+    }
+
+    pub(super) fn obrpc_method(&self) -> Option<Method> {
+        let conn = self.end.as_ref()?.connection();
+        let then = conn.beginning().map(|beginning| beginning.then);
+        self.role.obrpc_method(then, conn.facts().is_some())
     }
 
     pub(super) fn facts(&self) -> Option<&Facts> {
@@ -285,7 +301,9 @@ impl Own {
             let Some(mut fd) = self.fd else {
                 return Ok(false);
             };
-            wait_for_deadline(end, fd)?;
+            if !wait_for_deadline(end, fd, self.wake)? {
+                return Ok(false);
+            }
             if stream::receive(end, &mut fd, pools)? == Moved::WouldBlock {
                 return Ok(false);
             }
@@ -301,26 +319,27 @@ impl Own {
     }
 }
 
-/// Lets a handshake end at its deadline, although nothing may come on a descriptor that blocks.
-fn wait_for_deadline(end: &mut Endpoint, fd: Fd) -> Result<(), Failure> {
-    let Some(deadline) = end.poll_timeout() else {
-        return Ok(());
+/// Waits for the peer on a descriptor that blocks, up to the deadline of the handshake or of
+/// whoever reads: nothing may come. False where the latter has passed.
+fn wait_for_deadline(end: &mut Endpoint, fd: Fd, wake: Option<Monotonic>) -> Result<bool, Failure> {
+    let Some(deadline) = earlier(end.poll_timeout(), wake) else {
+        return Ok(true);
     };
     let failed = |error| Error::io("wait for the peer", &error);
     if !fd.is_blocking().map_err(failed)? {
-        return Ok(());
+        return Ok(true);
     }
-    fd.wait_readable(deadline.since(now().monotonic))
+    let is_readable = fd
+        .wait_readable(deadline.since(now().monotonic))
         .map_err(failed)?;
-    Ok(end.handle_timeout(now())?)
+    end.handle_timeout(now())?;
+    Ok(is_readable)
+}
+
+fn earlier(one: Option<Monotonic>, other: Option<Monotonic>) -> Option<Monotonic> {
+    one.into_iter().chain(other).min()
 }
 
 fn unbegun() -> Failure {
     Failure::state("the connection has not begun")
-}
-
-/// The time now, of the one clock by which the deadlines of a process are judged.
-fn now() -> Now {
-    static CLOCK: OnceLock<Clock> = OnceLock::new();
-    CLOCK.get_or_init(Clock::start).now()
 }
