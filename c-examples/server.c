@@ -2,6 +2,7 @@
  * A server with the two ports of an OBServer, on one engine.
  *
  *     server --cert FILE --key FILE --ca FILE --accounts FILE --mysql ADDRESS:PORT
+ *            --rpc ADDRESS:PORT [--rpc-methods METHOD,...]
  *
  * The MySQL port begins TLS in its stream and authenticates by mysql_native_password.
  * Which clients an account takes is in the file of accounts, one a line, with tabs
@@ -11,7 +12,10 @@
  *     any-cert  secret   x509
  *     alice     secret   cipher=TLS_AES_256_GCM_SHA384   issuer=/CN=CA   subject=/CN=alice
  *
- * It prints its port once it listens, tells of its sessions on standard error,
+ * The RPC port negotiates first. METHOD is ssl_io, which alone is the default,
+ * ssl_no_encrypt or none; whoever is to be authenticated shows a certificate.
+ *
+ * It prints its ports once it listens, tells of its sessions on standard error,
  * and ends in order by SIGTERM.
  */
 #include <getopt.h>
@@ -40,6 +44,9 @@ enum {
     UTF8MB4_GENERAL_CI = 45,
     TYPE_VAR_STRING = 0xfd,
     PROOF_LEN = 20,
+    OB_SET_CONFIG = 0x106,
+    OB_DESERIALIZE_ERROR = -4034,
+    OB_UNKNOWN_PACKET = -4118,
     /* From the first byte to a login, and from SIGTERM to the last byte. */
     LOGIN_TIMEOUT_S = 10,
     END_TIMEOUT_S = 5
@@ -75,8 +82,9 @@ struct session {
 };
 
 static void go_on_mysql(struct session *session);
+static void go_on_rpc(struct session *session);
 
-static const struct port mysql_port = { "mysql", go_on_mysql };
+static const struct port mysql_port = { "mysql", go_on_mysql }, rpc_port = { "rpc", go_on_rpc };
 
 static struct account *accounts;
 static struct session *sessions, *over;
@@ -154,6 +162,15 @@ static void say_error(const struct session *session, const char *what)
     char why[512];
     sealwire_conn_error_text(session->conn, why, sizeof why);
     say(session, what, why);
+}
+
+/* What a session is after a call that got no further. */
+static void settle(struct session *session, sealwire_result result)
+{
+    if (result < 0)
+        say_error(session, sealwire_result_name(result));
+    if (result < 0 || result == SEALWIRE_EOF)
+        leave(session);
 }
 
 /* MySQL: packets */
@@ -407,10 +424,46 @@ static void go_on_mysql(struct session *session)
         else
             command(session, &packet);
     }
-    if (result < 0)
-        say_error(session, sealwire_result_name(result));
-    if (result < 0 || result == SEALWIRE_EOF)
-        leave(session);
+    settle(session, result);
+}
+
+/* RPC */
+
+/* One text: its length in groups of seven bits, its bytes, and a NUL. */
+static int32_t set_config(struct session *session, const sealwire_obrpc_packet *request)
+{
+    const uint8_t *at = request->payload, *end = request->payload + request->payload_len;
+    while (at < end && *at >= 0x80)
+        at++;
+    if (end - at < 2 || end[-1] != '\0')
+        return OB_DESERIALIZE_ERROR;
+    say(session, "SET_CONFIG", (const char *)at + 1);
+    return 0;
+}
+
+static void go_on_rpc(struct session *session)
+{
+    static const char *const names[] = { "", "none", "ssl_no_encrypt", "", "ssl_io" };
+    sealwire_obrpc_packet request;
+    sealwire_result result = SEALWIRE_OK;
+    char subject[256];
+
+    if (session->step != COMMANDS && sealwire_conn_obrpc_method(session->conn) != 0) {
+        sealwire_conn_peer_subject(session->conn, subject, sizeof subject);
+        say(session, names[sealwire_conn_obrpc_method(session->conn)], subject);
+        session->step = COMMANDS;
+    }
+    while (result == SEALWIRE_OK && !session->is_over) {
+        int32_t rcode = OB_UNKNOWN_PACKET;
+        result = sealwire_conn_next_obrpc_packet(session->conn, &request);
+        if (result != SEALWIRE_OK)
+            break;
+        if (request.pcode == OB_SET_CONFIG)
+            rcode = set_config(session, &request);
+        if (sealwire_conn_answer_obrpc_packet(session->conn, &request, rcode, NULL, 0) != SEALWIRE_OK)
+            leave(session);
+    }
+    settle(session, result);
 }
 
 /* The program */
@@ -506,7 +559,20 @@ static sealwire_result add_accounts(sealwire_config_builder *builder, const char
     return result;
 }
 
-/* Clients may show a certificate of the authorities; who must is the accounts' to say. */
+static sealwire_result add_methods(sealwire_config_builder *builder, const char *names)
+{
+    unsigned methods = strstr(names, "ssl_io") != NULL ? SEALWIRE_OBRPC_SSL_IO : 0;
+    if (strstr(names, "ssl_no_encrypt") != NULL)
+        methods |= SEALWIRE_OBRPC_SSL_NO_ENCRYPT;
+    if (strstr(names, "none") != NULL)
+        methods |= SEALWIRE_OBRPC_NONE;
+    sealwire_config_builder_set_client_cert(builder, SEALWIRE_CLIENT_CERT_REQUIRED);
+    /* OceanBase's ends never send one. */
+    sealwire_config_builder_danger_obrpc_end_without_close_notify(builder);
+    return sealwire_config_builder_set_obrpc_methods(builder, methods);
+}
+
+/* Clients may show a certificate of the authorities; who must is the accounts' to say, or the RPC port's. */
 static sealwire_config_builder *server_builder(const char *cert, const char *key, const char *ca)
 {
     sealwire_config_builder *builder;
@@ -566,20 +632,24 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         { "cert", required_argument, NULL, 'c' },     { "key", required_argument, NULL, 'k' },
         { "ca", required_argument, NULL, 'a' },       { "accounts", required_argument, NULL, 'u' },
-        { "mysql", required_argument, NULL, 'm' },    { "help", no_argument, NULL, 'h' },
+        { "mysql", required_argument, NULL, 'm' },    { "rpc", required_argument, NULL, 'r' },
+        { "rpc-methods", required_argument, NULL, 'n' }, { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
     const char *given[128] = { 0 };
-    sealwire_listener *mysql;
+    sealwire_listener *mysql, *rpc;
     sealwire_config_builder *builder;
     struct sigaction action = { 0 };
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         given[option & 127] = optarg != NULL ? optarg : "";
-    if (given['h'] || given['?'] || optind < argc || !given['c'] || !given['k'] || !given['a'] || !given['u'] || !given['m']) {
+    if (given['h'] || given['?'] || optind < argc || !given['c'] || !given['k'] || !given['a'] || !given['u'] || !given['m'] ||
+        !given['r']) {
         fprintf(given['h'] ? stdout : stderr,
-                "usage: server --cert FILE --key FILE --ca FILE --accounts FILE --mysql ADDRESS:PORT\n");
+                "usage: server --cert FILE --key FILE --ca FILE --accounts FILE --mysql ADDRESS:PORT\n"
+                "              --rpc ADDRESS:PORT [--rpc-methods METHOD,...]\n"
+                "METHOD is ssl_io, ssl_no_encrypt or none. SIGTERM ends the server.\n");
         return given['h'] ? 0 : 2;
     }
     if (sealwire_engine_new(NULL, &engine) != SEALWIRE_OK)
@@ -589,10 +659,14 @@ int main(int argc, char **argv)
 
     builder = server_builder(given['c'], given['k'], given['a']);
     mysql = listen_on(given['m'], build(builder, add_accounts(builder, given['u'])), &mysql_port, true);
+    builder = server_builder(given['c'], given['k'], given['a']);
+    rpc = listen_on(given['r'], build(builder, add_methods(builder, given['n'] ? given['n'] : "ssl_io")), &rpc_port,
+                    false);
     fflush(stdout);
     while (!is_stopped)
         turn(1000);
     sealwire_listener_free(mysql);
+    sealwire_listener_free(rpc);
     end();
     return 0;
 }

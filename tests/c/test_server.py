@@ -4,7 +4,7 @@ import signal
 import subprocess
 from dataclasses import replace
 
-from harness import clients, pki
+from harness import certs, clients, obrpc, pki
 from harness.databases import PASSWORD
 from harness.drivers import Connector, MariadbCli, Mysql2, MysqlCli, PyMysql, Refused, Target
 from peers import mysql as protocol
@@ -15,6 +15,17 @@ DRIVERS = (MariadbCli, MysqlCli, PyMysql, Connector, Mysql2)
 CIPHERS = {"aes128": "TLS_AES_128_GCM_SHA256", "aes256": "TLS_AES_256_GCM_SHA384"}
 # valgrind lets signals in only where it knows that a call may wait, which it does not know of io_uring's.
 VALGRIND_ON_EPOLL = replace(VALGRIND, env=(("SEALWIRE_BACKEND", "epoll"),))
+
+# Of each way to begin on the RPC port the version that an end of today comes to, and one of OceanBase.
+METHODS = {
+    "legacy": ("plain", "plain"),
+    "none": ("plain", "plain"),
+    "ssl_no_encrypt": ("plain", "plain"),
+    "ssl_io": ("TLSv1.3", "TLSv1.2"),
+}
+# For a client that is given one by default.
+WITHOUT_CERTIFICATE = ("--cert", "")
+UNKNOWN_PACKET, UNKNOWN_CONNECTION = -4118, -4174
 
 
 def accounts() -> dict[str, str]:
@@ -48,22 +59,30 @@ class ServerCase(CCase):
     needs = ("openssl", "valgrind")
     deadline_s = 300
 
-    def serve(self, tool) -> dict[str, int]:
+    def own(self):
+        """The server's certificate."""
+        return pki.server()
+
+    def authorities(self) -> tuple:
+        return pki.authority("Test CA"), pki.authority("Other CA")
+
+    def serve(self, tool, *options) -> dict[str, int]:
         """Starts the server, and gives its ports by their names. It has to end in order."""
-        own, files = pki.server(), {name: self.scratch / name for name in ("accounts", "ca")}
+        files = {name: self.scratch / name for name in ("accounts", "ca")}
         files["accounts"].write_text("".join(f"{user}\t{PASSWORD}\t{what}\n" for user, what in accounts().items()))
-        files["ca"].write_bytes(b"".join(pki.authority(name).cert.read_bytes() for name in ("Test CA", "Other CA")))
-        arguments = ("--cert", own.cert, "--key", own.key, "--ca", files["ca"], "--accounts", files["accounts"])
+        files["ca"].write_bytes(b"".join(authority.cert.read_bytes() for authority in self.authorities()))
+        arguments = ["--cert", self.own().cert, "--key", self.own().key, "--ca", files["ca"]]
+        arguments += ["--accounts", files["accounts"], "--mysql", "127.0.0.1:0", "--rpc", "127.0.0.1:0"]
         with (self.scratch / "log").open("wb") as log:
             server = subprocess.Popen(
-                list(map(str, tool.command(SERVER, *arguments, "--mysql", "127.0.0.1:0"))),
+                list(map(str, tool.command(SERVER, *arguments, *options))),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 env=tool.environment(),
             )
         self.addCleanup(self.end, server, tool)
-        return {name: int(port) for name, port in (server.stdout.readline().split() for _ in range(1))}
+        return {name: int(port) for name, port in (server.stdout.readline().split() for _ in range(2))}
 
     def end(self, server, tool):
         server.send_signal(signal.SIGTERM)
@@ -174,6 +193,50 @@ class MysqlPort(ServerCase):
         self.addCleanup(connection.close)
         connection.ping(reconnect=False)
         connection.select_db("anything")
+
+
+class RpcPort(ServerCase):
+    def own(self):
+        return certs.server()
+
+    def authorities(self) -> tuple:
+        return (certs.authority(),)
+
+    def check_methods(self, port: int, *methods):
+        for method in methods:
+            for options, version in zip(((), obrpc.INCUMBENT), METHODS[method], strict=True):
+                with self.subTest(method, options=options):
+                    done = obrpc.call(port, method, "config", "a=1,b=2", "echo", "00", "one-way", "00", options=options)
+                    self.assertEqual(done.returncode, 0, done.stdout)
+                    answers = ["connected " + version, "config 0", f"echo {UNKNOWN_PACKET} ", "one-way"]
+                    self.assertEqual(done.stdout.splitlines(), answers)
+        self.assertEqual(self.log().count("SET_CONFIG: a=1,b=2\n"), 2 * len(methods))
+
+    def test_methods(self):
+        port = self.serve(SANITIZERS, "--rpc-methods", "none,ssl_no_encrypt,ssl_io")["rpc"]
+        self.check_methods(port, *METHODS)
+        for method in ("ssl_no_encrypt", "ssl_io"):
+            self.assertIn(f"{method}: /CN=client\n", self.log())
+
+    def test_methods_under_valgrind(self):
+        port = self.serve(VALGRIND_ON_EPOLL, "--rpc-methods", "none,ssl_no_encrypt,ssl_io")["rpc"]
+        self.check_methods(port, "none", "ssl_io")
+
+    def test_others_are_refused(self):
+        """Another method, no certificate, and one of nobody that is trusted."""
+        port = self.serve(SANITIZERS)["rpc"]
+        self.check_methods(port, "ssl_io")
+        stranger = certs.client("client", "stranger")
+        strangers = ("--cert", stranger.cert, "--key", stranger.key)
+        for method, *options in (("none",), ("ssl_no_encrypt",), ("ssl_io", *strangers), ("ssl_io", *WITHOUT_CERTIFICATE)):
+            with self.subTest(method, options=options):
+                done = obrpc.call(port, method, "config", "c=3", options=tuple(options))
+                self.assertEqual(done.returncode, 1, done.stdout)
+        done = obrpc.call(port, "legacy", "config", "c=3")
+        self.assertEqual(done.stdout, f"connected plain\nconfig {UNKNOWN_CONNECTION}\n")
+        self.assertNotIn("c=3", self.log())
+        self.assertIn("SEALWIRE_ERR_CERT_UNKNOWN_ISSUER", self.log())
+        self.assertIn("SEALWIRE_ERR_CERT_MISSING", self.log())
 
 
 class CommandLine(CCase):
