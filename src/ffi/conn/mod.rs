@@ -3,11 +3,12 @@
 mod fd;
 mod frames;
 mod link;
-mod obrpc;
 
 pub(super) mod facts;
 
 pub(super) mod mysql;
+
+pub(super) mod obrpc;
 
 pub(super) mod require;
 

@@ -4,6 +4,7 @@ mod facts;
 mod fd;
 mod misuse;
 mod nulls;
+mod obrpc;
 mod options;
 mod pki;
 mod require;

@@ -6,11 +6,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::ffi::config::obrpc::*;
 use crate::ffi::config::protocol::*;
 use crate::ffi::config::require::*;
 use crate::ffi::config::sealwire_config_reload;
 use crate::ffi::conn::facts::*;
 use crate::ffi::conn::mysql::*;
+use crate::ffi::conn::obrpc::call::*;
+use crate::ffi::conn::obrpc::name::*;
+use crate::ffi::conn::obrpc::packet::*;
+use crate::ffi::conn::obrpc::sealwire_conn_obrpc_method;
 use crate::ffi::conn::require::*;
 use crate::ffi::engine::event::sealwire_event;
 use crate::ffi::engine::event::sealwire_event_kind::SEALWIRE_EVENT_WOKEN;
@@ -57,7 +62,7 @@ macro_rules! values {
     };
 }
 
-values!(usize, u32, u8, bool, c_int, sealwire_key_log_callback);
+values!(usize, u32, u64, u8, bool, c_int, sealwire_key_log_callback);
 
 /// What a call returns, where it is a result.
 trait Returned {
@@ -130,6 +135,7 @@ fn null_and_misaligned_pointers_are_told_apart_from_good_ones() {
     let mut spoilt = of_configurations(&client, &server, &config);
     spoilt.append(&mut of_connections(&config, &conn));
     spoilt.append(&mut of_mysql(&conn));
+    spoilt.append(&mut of_obrpc(&conn));
     spoilt.append(&mut of_engines(&conn));
     let declared = declared();
     let known: Vec<_> = declared.keys().map(String::as_str).collect();
@@ -227,6 +233,11 @@ fn of_configurations(
         sealwire_config_builder_set_tickets(s, bytes, 9usize, text),
         sealwire_config_builder_disable_resumption(c),
         sealwire_config_builder_danger_set_key_log(c, ignore, memory),
+        sealwire_config_builder_set_obrpc_method(c, SEALWIRE_OBRPC_SSL_IO),
+        sealwire_config_builder_set_obrpc_methods(s, SEALWIRE_OBRPC_SSL_IO),
+        sealwire_config_builder_set_obrpc_gid(c, 9u64),
+        sealwire_config_builder_obrpc_require_binding(c),
+        sealwire_config_builder_danger_obrpc_end_without_close_notify(c),
         sealwire_config_builder_add_require(s, require),
         sealwire_config_builder_set_require_default_deny(s),
         sealwire_config_builder_set_require_dialect(s, 0 as c_int),
@@ -289,6 +300,31 @@ fn of_connections(config: &Config, conn: &Conn) -> BTreeMap<&'static str, Spoilt
         sealwire_conn_user_data(konn),
         sealwire_conn_set_reading(conn, true),
         sealwire_conn_peer_address(konn, buf, 64usize),
+    ]
+}
+
+/// Those of OB-RPC.
+fn of_obrpc(conn: &Conn) -> BTreeMap<&'static str, Spoilt> {
+    let (mut packet, asked) = ([0usize; 32], [0usize; 16]);
+    let packet = packet.as_mut_ptr().cast::<sealwire_obrpc_packet>();
+    let asked = asked.as_ptr().cast::<sealwire_obrpc_call>();
+    let (mut reply, mut id) = ([0usize; 16], 0u64);
+    let reply = reply.as_mut_ptr().cast::<sealwire_obrpc_reply>();
+    let id_out = &raw mut id;
+    let memory = [0u8; 64];
+    let memory: *const c_void = memory.as_ptr().cast();
+    let conn = conn.0;
+    spoil![
+        sealwire_conn_obrpc_method(conn.cast_const()),
+        sealwire_conn_next_obrpc_packet(conn, packet),
+        sealwire_conn_write_obrpc_packet(conn, packet.cast_const()),
+        sealwire_conn_answer_obrpc_packet(conn, packet.cast_const(), 0 as c_int, memory, 9usize),
+        sealwire_conn_obrpc_call(conn, asked, id_out),
+        sealwire_conn_obrpc_next_reply(conn, reply),
+        sealwire_conn_obrpc_next_part(conn, 9u64),
+        sealwire_conn_obrpc_cancel(conn, 9u64),
+        sealwire_obrpc_rcode_name(0 as c_int),
+        sealwire_obrpc_pcode_name(0u32),
     ]
 }
 

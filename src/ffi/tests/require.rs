@@ -5,7 +5,7 @@ use super::*;
 use crate::ffi::config::require::*;
 use crate::ffi::conn::require::*;
 
-const NOTHING: sealwire_require = sealwire_require {
+pub(super) const NOTHING: sealwire_require = sealwire_require {
     size: size_of::<sealwire_require>(),
     user: ptr::null(),
     host: ptr::null(),

@@ -1,10 +1,10 @@
 //! OB-RPC over a connection: its packets one by one, or calls.
 
-mod packet;
+pub(in crate::ffi) mod packet;
 
-mod call;
+pub(in crate::ffi) mod call;
 
-mod name;
+pub(in crate::ffi) mod name;
 
 use std::ffi::c_uint;
 

@@ -5,6 +5,7 @@ mod events;
 mod lives;
 mod misuse;
 mod nest;
+mod obrpc;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -82,6 +83,10 @@ on_both! {
     nest:
         another_loop_never_hangs
         the_timeout_is_that_of_the_next_deadline;
+    obrpc:
+        a_call_without_an_answer_ends_the_wait
+        a_negotiation_leaves_no_room_for_plaintext_in_front
+        calls_are_answered_by_each_method;
 }
 
 /// False where the machine forbids io_uring, unless REQUIRE_ALL demands it.
@@ -297,6 +302,10 @@ fn sockets() -> (TcpStream, TcpStream) {
 }
 
 fn client_config() -> *const sealwire_config {
+    build(client_builder())
+}
+
+fn client_builder() -> *mut sealwire_config_builder {
     let mut builder = ptr::null_mut();
     assert_eq!(
         sealwire_config_builder_new_client(&raw mut builder),
@@ -305,7 +314,7 @@ fn client_config() -> *const sealwire_config {
     let ca = PKI.ca.as_bytes();
     let result = sealwire_config_builder_add_roots_pem(builder, ca.as_ptr(), ca.len());
     assert_eq!(result, SEALWIRE_OK);
-    build(builder)
+    builder
 }
 
 fn server_config() -> *const sealwire_config {
