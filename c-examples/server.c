@@ -18,6 +18,7 @@
  * It prints its ports once it listens, tells of its sessions on standard error,
  * and ends in order by SIGTERM.
  */
+#include <ctype.h>
 #include <getopt.h>
 #include <signal.h>
 #include <strings.h>
@@ -37,6 +38,7 @@ enum {
     COM_INIT_DB = 2,
     COM_QUERY = 3,
     COM_PING = 14,
+    ER_HANDSHAKE = 1043,
     ER_ACCESS_DENIED = 1045,
     ER_UNKNOWN_COMMAND = 1047,
     ER_PARSE = 1064,
@@ -149,11 +151,16 @@ static void leave_those_that_do_not_log_in(void)
             leave(session);
 }
 
+/* One line, whatever names and texts of the peer are in it. */
 static void say(const struct session *session, const char *what, const char *why)
 {
-    char peer[80];
+    char peer[80], line[1024], *at;
     sealwire_conn_peer_address(session->conn, peer, sizeof peer);
-    fprintf(stderr, "%s: %s: %s: %s\n", session->port->name, peer, what, why);
+    snprintf(line, sizeof line, "%s: %s: %s: %s", session->port->name, peer, what, why);
+    for (at = line; *at != '\0'; at++)
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    fprintf(stderr, "%s\n", line);
 }
 
 /* What the library says is for this log, and never for the peer. */
@@ -329,7 +336,7 @@ static void log_in(struct session *session, const sealwire_mysql_packet *packet)
     const uint8_t *user_end = packet->payload_len > 32 ? text_end(at, end) : NULL;
 
     if (user_end == NULL || user_end + 1 >= end || end - user_end - 2 < user_end[1]) {
-        put_error(session, ER_ACCESS_DENIED, "28000", "the login cannot be read");
+        put_error(session, ER_HANDSHAKE, "08S01", "Bad handshake");
         leave(session);
         return;
     }
@@ -478,6 +485,7 @@ static void stop(int signal_number)
 static void handle_event(const sealwire_event *event)
 {
     struct session *session = event->user_data;
+    char why[512];
 
     switch (event->kind) {
     case SEALWIRE_EVENT_ACCEPTED:
@@ -492,6 +500,10 @@ static void handle_event(const sealwire_event *event)
         if (!session->is_over && event->result != SEALWIRE_OK)
             say_error(session, sealwire_result_name(event->result));
         leave(session);
+        break;
+    case SEALWIRE_EVENT_ACCEPT_PAUSED:
+        sealwire_engine_error_text(engine, why, sizeof why);
+        fprintf(stderr, "nobody is accepted for now: %s\n", why);
         break;
     default:
         break;
