@@ -1,5 +1,6 @@
 //! A descriptor of the caller as a socket.
 
+use std::ffi::{c_int, c_short};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -44,10 +45,19 @@ impl Fd {
 
     /// Waits until something can be read, for at most `timeout`; false where it cannot.
     pub(super) fn wait_readable(self, timeout: Duration) -> io::Result<bool> {
+        self.wait(libc::POLLIN, timeout)
+    }
+
+    /// Waits until something can be written, for at most `timeout`; false where it cannot.
+    pub(super) fn wait_writable(self, timeout: Duration) -> io::Result<bool> {
+        self.wait(libc::POLLOUT, timeout)
+    }
+
+    fn wait(self, events: c_short, timeout: Duration) -> io::Result<bool> {
         let timeout_ms = i32::try_from(timeout.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
         let mut polled = libc::pollfd {
             fd: self.0,
-            events: libc::POLLIN,
+            events,
             revents: 0,
         };
         loop {
@@ -66,6 +76,15 @@ impl Fd {
     pub(super) fn is_blocking(self) -> io::Result<bool> {
         self.with(|socket| socket.nonblocking())
             .map(|nonblocking| !nonblocking)
+    }
+
+    /// Sends as much as goes without waiting, whether or not the descriptor blocks.
+    pub(super) fn send_without_waiting(self) -> impl Write {
+        WithoutWaiting(self)
+    }
+
+    fn send(self, data: &[u8], flags: c_int) -> io::Result<usize> {
+        self.with(|socket| socket.send_with_flags(data, flags | libc::MSG_NOSIGNAL))
     }
 
     fn with<R>(self, call: impl FnOnce(SockRef<'_>) -> io::Result<R>) -> io::Result<R> {
@@ -87,7 +106,20 @@ impl Read for Fd {
 
 impl Write for Fd {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.with(|socket| socket.send_with_flags(data, libc::MSG_NOSIGNAL))
+        self.send(data, 0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A descriptor that blocks, as one that does not.
+struct WithoutWaiting(Fd);
+
+impl Write for WithoutWaiting {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.send(data, libc::MSG_DONTWAIT)
     }
 
     fn flush(&mut self) -> io::Result<()> {

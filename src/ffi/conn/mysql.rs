@@ -64,16 +64,14 @@ pub extern "C" fn sealwire_conn_next_mysql_packet(
 ) -> sealwire_result {
     call(conn, |conn, pools| {
         let out = Out::new("packet_out", packet_out)?;
-        let header = match next(&mut conn.frames, &mut conn.link, PAYLOAD_LEN_MAX, pools)? {
-            Next::Packet(header) => header,
+        match next(&mut conn.frames, &mut conn.link, PAYLOAD_LEN_MAX, pools)? {
+            Next::Packet(sequence_id, payload) => out.set(sealwire_mysql_packet {
+                payload: payload.as_ptr(),
+                payload_len: payload.len(),
+                sequence_id,
+            }),
             Next::Wait(condition) => return Ok(condition),
-        };
-        let payload = conn.frames.lend().get(HEADER_LEN..).unwrap_or_default();
-        out.set(sealwire_mysql_packet {
-            payload: payload.as_ptr(),
-            payload_len: payload.len(),
-            sequence_id: header.sequence,
-        });
+        }
         Ok(SEALWIRE_OK)
     })
 }
@@ -108,6 +106,7 @@ pub extern "C" fn sealwire_conn_write_mysql_packet(
 /// for here. `greeting_out` may be NULL; with the result ::SEALWIRE_OK it has been written, by a
 /// server that nobody has authenticated at the time.
 ///
+/// ::SEALWIRE_ERR_STATE where the connection is not in plaintext;
 /// ::SEALWIRE_ERR_NOT_TLS where the server offers no TLS, or somebody on the path took that out;
 /// ::SEALWIRE_ERR_FRAME where it speaks something else than MySQL, or refuses the connection.
 #[unsafe(no_mangle)]
@@ -123,16 +122,12 @@ pub extern "C" fn sealwire_conn_mysql_connect(
             false => Some(Out::new("greeting_out", greeting_out)?),
         };
         if conn.upgrade.step == Step::Unbegun {
-            let greeting = match next(
-                &mut conn.frames,
-                &mut conn.link,
-                LOGIN_PACKET_LEN_MAX,
-                pools,
-            )? {
-                Next::Packet(_) => conn.frames.lend().get(HEADER_LEN..).unwrap_or_default(),
+            conn.link.check_plain()?;
+            let len_max = LOGIN_PACKET_LEN_MAX;
+            conn.upgrade.greeting = match next(&mut conn.frames, &mut conn.link, len_max, pools)? {
+                Next::Packet(_, greeting) => Some(greeting_of(greeting)?),
                 Next::Wait(condition) => return Ok(condition),
             };
-            conn.upgrade.greeting = Some(greeting_of(greeting)?);
             let request = ssl_request(capabilities, collation);
             put(conn, 1, &request, pools)?;
             conn.link.start_tls(pools)?;
@@ -163,20 +158,17 @@ pub extern "C" fn sealwire_conn_mysql_accept(
     call(conn, |conn, pools| {
         let greeting = pointer::shared("greeting", greeting)?;
         if conn.upgrade.step == Step::Unbegun {
+            conn.link.check_plain()?;
             put(conn, 0, &greeting.payload(), pools)?;
             conn.upgrade.step = Step::Greeted;
         }
         if conn.upgrade.step == Step::Greeted {
-            let answer = match next(
-                &mut conn.frames,
-                &mut conn.link,
-                LOGIN_PACKET_LEN_MAX,
-                pools,
-            )? {
-                Next::Packet(_) => conn.frames.lend().get(HEADER_LEN..).unwrap_or_default(),
+            let len_max = LOGIN_PACKET_LEN_MAX;
+            let answer = match next(&mut conn.frames, &mut conn.link, len_max, pools)? {
+                Next::Packet(_, answer) => FirstClientPacket::parse(answer).map_err(broken)?,
                 Next::Wait(condition) => return Ok(condition),
             };
-            if let FirstClientPacket::Login(_) = FirstClientPacket::parse(answer).map_err(broken)? {
+            if let FirstClientPacket::Login(_) = answer {
                 return Err(refuse_plain_login(conn, pools)?);
             }
             conn.link.start_tls(pools)?;
@@ -244,18 +236,19 @@ enum Step {
     Begun,
 }
 
-enum Next {
-    Packet(Header),
+enum Next<'a> {
+    /// The sequence id and the payload, which is lent.
+    Packet(u8, &'a [u8]),
     Wait(sealwire_result),
 }
 
 /// Gathers the next packet, header and payload.
-fn next(
-    frames: &mut Frames,
+fn next<'a>(
+    frames: &'a mut Frames,
     link: &mut Link,
     payload_len_max: usize,
     pools: &mut Pools,
-) -> Result<Next, Failure> {
+) -> Result<Next<'a>, Failure> {
     let condition = frames.gather(HEADER_LEN, link, pools)?;
     let Some(header) = frames
         .incoming()
@@ -271,12 +264,13 @@ fn next(
             format!("the peer sent a packet of {payload_len} bytes, {payload_len_max} at most");
         return Err(Error::new(ErrorKind::Limit, text).into());
     }
-    Ok(
-        match frames.gather(HEADER_LEN + payload_len, link, pools)? {
-            SEALWIRE_OK => Next::Packet(header),
-            condition => Next::Wait(condition),
-        },
-    )
+    match frames.gather(HEADER_LEN + payload_len, link, pools)? {
+        SEALWIRE_OK => {
+            let payload = frames.lend().get(HEADER_LEN..).unwrap_or_default();
+            Ok(Next::Packet(header.sequence, payload))
+        }
+        condition => Ok(Next::Wait(condition)),
+    }
 }
 
 fn put(conn: &mut Conn, sequence_id: u8, payload: &[u8], pools: &mut Pools) -> Outcome {

@@ -311,3 +311,27 @@ fn only_stream_sockets_are_taken_and_once() {
         SEALWIRE_ERR_STATE
     );
 }
+
+#[test]
+fn an_alert_of_a_peer_that_left_is_not_hidden_by_its_leaving() {
+    let (near, far) = UnixStream::pair().unwrap();
+    for socket in [&near, &far] {
+        socket.set_nonblocking(true).unwrap();
+    }
+    let strict = Builder::usual_server();
+    strict.add_roots(&pki::PKI.ca);
+    let required = sealwire_config_builder_set_client_cert(strict.0, SEALWIRE_CLIENT_CERT_REQUIRED);
+    assert_eq!(required, SEALWIRE_OK);
+    let client = over(Conn::client(&configs().0, "localhost"), &near);
+    let server = over(Conn::server(&strict.build()), &far);
+    let mut refused = SEALWIRE_WANT_READ;
+    while refused == SEALWIRE_WANT_READ {
+        client.handshake();
+        refused = server.handshake();
+    }
+    assert_eq!(refused, SEALWIRE_ERR_CERT_MISSING);
+    drop((server, far));
+    // The client's own handshake was complete, and nothing was read since.
+    assert_eq!(client.write(b"hello").0, SEALWIRE_ERR_TLS_ALERT);
+    assert!(sealwire_conn_alert(client.0) > 0);
+}

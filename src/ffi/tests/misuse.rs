@@ -406,3 +406,24 @@ fn a_configuration_is_shared_by_threads_while_it_is_replaced() {
         }
     });
 }
+
+#[test]
+fn mysql_begins_tls_in_plaintext_only() {
+    let connect = |conn: &Conn| sealwire_conn_mysql_connect(conn.0, 0, 45, ptr::null_mut());
+    // SAFETY: numbers and text, which may be zero.
+    let greeting: sealwire_mysql_greeting = unsafe { std::mem::zeroed() };
+    let accept = |conn: &Conn| sealwire_conn_mysql_accept(conn.0, &raw const greeting);
+    let (client, server) = (
+        Builder::usual_client().build(),
+        Builder::usual_server().build(),
+    );
+    let (unbegun, unmet) = (Conn::client(&client, "localhost"), Conn::server(&server));
+    let (begun, met) = pair(&client, &server);
+    for (client, server) in [(&unbegun, &unmet), (&begun, &met)] {
+        assert_eq!(connect(client), SEALWIRE_ERR_STATE);
+        assert_eq!(accept(server), SEALWIRE_ERR_STATE);
+        assert!(client.error().contains("plaintext"), "{}", client.error());
+        assert_eq!(server.output(), b"", "nothing was sent");
+    }
+    talk(&begun, &met);
+}

@@ -170,7 +170,7 @@ const OPTIONAL: &[(&str, usize, sealwire_result)] = &[
     ("sealwire_config_builder_danger_set_key_log", 1, SEALWIRE_OK),
     ("sealwire_conn_check_require", 3, SEALWIRE_ERR_STATE),
     ("sealwire_conn_check_require", 4, SEALWIRE_ERR_STATE),
-    ("sealwire_conn_mysql_connect", 1, SEALWIRE_WANT_READ),
+    ("sealwire_conn_mysql_connect", 1, SEALWIRE_ERR_STATE),
     ("sealwire_conn_set_user_data", 1, SEALWIRE_OK),
     ("sealwire_engine_listen", 1, SEALWIRE_ERR_IO),
     ("sealwire_engine_listen", 3, SEALWIRE_ERR_IO),

@@ -56,6 +56,11 @@ impl Driven {
         self.key
     }
 
+    pub(super) fn is_plain(&self) -> bool {
+        let has_tls = !matches!(self.role, Role::Plain);
+        has_tls && self.ask(false, |_, conn| conn.is_plain)
+    }
+
     pub(super) fn start_tls(&mut self, _pools: &mut Pools) -> Outcome {
         let role = self.role.clone();
         self.with(|engine, conn| {

@@ -90,6 +90,14 @@ impl Link {
         self.own()?.set_plaintext()
     }
 
+    /// Refuses a connection on which TLS cannot begin, in the midst of a stream.
+    pub(super) fn check_plain(&self) -> Result<(), Failure> {
+        match on!(self, link => link.is_plain()) {
+            true => Ok(()),
+            false => Err(Failure::state("the connection is not in plaintext")),
+        }
+    }
+
     pub(super) fn start_tls(&mut self, pools: &mut Pools) -> Outcome {
         on!(self, link => link.start_tls(pools))
     }

@@ -1,6 +1,7 @@
 //! A connection whose bytes a descriptor of the caller moves, or the caller itself.
 
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use super::{Role, ms_until, negotiates, now, without_tls};
 use crate::buf::Pools;
@@ -63,6 +64,12 @@ impl Own {
         self.role.check_plain_first()?;
         self.is_plain_first = true;
         Ok(SEALWIRE_OK)
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        let conn = self.end.as_ref().map(Endpoint::connection);
+        self.is_plain_first
+            && conn.is_none_or(|conn| !conn.is_handshaking() && conn.facts().is_none())
     }
 
     pub(super) fn start_tls(&mut self, pools: &mut Pools) -> Outcome {
@@ -281,12 +288,17 @@ impl Own {
 
     /// Sends what waits, where a descriptor moves the bytes.
     fn send(&mut self, pools: &mut Pools) -> Outcome {
-        let (Some(end), Some(mut fd)) = (&mut self.end, self.fd) else {
+        let (Some(end), Some(fd)) = (&mut self.end, self.fd) else {
             return Ok(SEALWIRE_OK);
         };
-        match stream::send(end, &mut fd, pools)? {
-            Moved::All => Ok(SEALWIRE_OK),
-            Moved::WouldBlock => Ok(SEALWIRE_WANT_WRITE),
+        match send_by(end, fd, self.wake, pools) {
+            Ok(Moved::All) => Ok(SEALWIRE_OK),
+            Ok(Moved::WouldBlock) => Ok(SEALWIRE_WANT_WRITE),
+            Err(error) => {
+                // A peer that has left may have said why: its alert tells more than EPIPE.
+                hear_last_words(end, fd, pools)?;
+                Err(error.into())
+            }
         }
     }
 
@@ -334,6 +346,39 @@ fn wait_for_deadline(end: &mut Endpoint, fd: Fd, wake: Option<Monotonic>) -> Res
         .map_err(failed)?;
     end.handle_timeout(now())?;
     Ok(is_readable)
+}
+
+/// Sends what waits; on a descriptor that blocks, no longer than whoever reads has time for.
+fn send_by(
+    end: &mut Endpoint,
+    mut fd: Fd,
+    wake: Option<Monotonic>,
+    pools: &mut Pools,
+) -> Result<Moved, Error> {
+    let Some(wake) = wake else {
+        return stream::send(end, &mut fd, pools);
+    };
+    let failed = |error| Error::io("wait for the peer", &error);
+    let is_blocking = fd.is_blocking().map_err(failed)?;
+    loop {
+        let moved = stream::send(end, &mut fd.send_without_waiting(), pools)?;
+        let left = wake.since(now().monotonic);
+        if moved == Moved::All || !is_blocking || !fd.wait_writable(left).map_err(failed)? {
+            return Ok(moved);
+        }
+    }
+}
+
+/// Takes what the peer sent before it left; an error where that was one.
+fn hear_last_words(end: &mut Endpoint, mut fd: Fd, pools: &mut Pools) -> Result<(), Error> {
+    let is_there = |fd: Fd| matches!(fd.wait_readable(Duration::ZERO), Ok(true));
+    while end.pending() == 0 && !end.is_ended() && (end.has_input() || is_there(fd)) {
+        if !end.has_input() && stream::receive(end, &mut fd, pools).is_err() {
+            break;
+        }
+        end.advance(now(), pools)?;
+    }
+    Ok(())
 }
 
 fn earlier(one: Option<Monotonic>, other: Option<Monotonic>) -> Option<Monotonic> {

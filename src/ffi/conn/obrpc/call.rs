@@ -114,8 +114,8 @@ pub extern "C" fn sealwire_conn_obrpc_call(
 /// Gives the next answer in `*reply_out`, or the next call whose deadline has passed. What it
 /// points to is borrowed until the next call that takes the connection non-const.
 ///
-/// A blocking descriptor is waited for until the nearest deadline of a call, and not at all where
-/// no call is under way. Everywhere else sealwire_conn_timeout_ms() tells how long to wait for the
+/// A blocking descriptor is waited for until the nearest deadline of a call, whatever its own
+/// timeouts are, and not at all where no call is under way. Everywhere else sealwire_conn_timeout_ms() tells how long to wait for the
 /// descriptor, or in sealwire_engine_wait(), before this is to be called again. It is to be called
 /// until it returns ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
 ///

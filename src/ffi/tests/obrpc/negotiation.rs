@@ -55,6 +55,16 @@ fn a_method_that_is_not_admitted_is_refused() {
 }
 
 #[test]
+fn the_server_is_judged_by_its_name() {
+    let client = Conn::client(&client_builder(SEALWIRE_OBRPC_SSL_IO).build(), "other");
+    let server = Conn::server(&server_builder(ALL).build());
+    let (refused, told) = shake(&client, &server);
+    assert_eq!(refused, SEALWIRE_ERR_CERT_NAME, "{}", client.error());
+    assert_eq!(told, SEALWIRE_ERR_TLS_ALERT);
+    assert_eq!((client.method(), server.method()), (0, 0));
+}
+
+#[test]
 fn the_thread_that_is_asked_for_is_named() {
     let builder = client_builder(SEALWIRE_OBRPC_SSL_IO);
     for (gid, expected) in [(None, 1 << 32), (Some(0x7_0000_0003), 0x7_0000_0003)] {
