@@ -10,12 +10,14 @@
 #ifndef SEALWIRE_HPP
 #define SEALWIRE_HPP
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "sealwire.h"
 
@@ -47,6 +49,8 @@ struct Free {
     void operator()(sealwire_config_builder *builder) const noexcept { sealwire_config_builder_free(builder); }
     void operator()(const sealwire_config *config) const noexcept { sealwire_config_free(config); }
     void operator()(sealwire_conn *conn) const noexcept { sealwire_conn_free(conn); }
+    void operator()(sealwire_engine *engine) const noexcept { sealwire_engine_free(engine); }
+    void operator()(sealwire_listener *listener) const noexcept { sealwire_listener_free(listener); }
 };
 
 /* The words of a handle, by its function with snprintf's rule. */
@@ -195,9 +199,54 @@ public:
     bool wants_write() const noexcept { return sealwire_conn_wants_write(get()); }
     int timeout_ms() const noexcept { return sealwire_conn_timeout_ms(get()); }
 
+    /* On a connection of an engine. */
+    void set_reading(bool is_on) { check(sealwire_conn_set_reading(get(), is_on)); }
+    std::string peer_address() const { return text(sealwire_conn_peer_address); }
+
+    /* What the handshake came to; empty, 0 or false before it is complete. */
+    int version() const noexcept { return sealwire_conn_version(get()); }
+    std::string suite() const { return text(sealwire_conn_suite); }
+    std::string openssl_suite() const { return text(sealwire_conn_openssl_suite); }
+    std::string group() const { return text(sealwire_conn_group); }
+    std::string server_name() const { return text(sealwire_conn_server_name); }
+    std::string application_protocol() const { return text(sealwire_conn_application_protocol); }
+    bool is_resumed() const noexcept { return sealwire_conn_is_resumed(get()); }
+
+    /* The peer's certificate; empty or 0 where it has shown none. */
+    std::string peer_subject() const { return text(sealwire_conn_peer_subject); }
+    std::string peer_issuer() const { return text(sealwire_conn_peer_issuer); }
+    std::uint64_t peer_not_before_s() const noexcept { return sealwire_conn_peer_not_before_s(get()); }
+    std::uint64_t peer_not_after_s() const noexcept { return sealwire_conn_peer_not_after_s(get()); }
+
+    std::vector<std::string> peer_alt_names() const
+    {
+        std::vector<std::string> names;
+        for (;;) {
+            const std::size_t index = names.size();
+            std::string name(sealwire_conn_peer_alt_name(get(), index, nullptr, 0) + 1, '\0');
+            name.resize(sealwire_conn_peer_alt_name(get(), index, &name[0], name.size()));
+            if (name.empty())
+                return names;
+            names.push_back(name);
+        }
+    }
+
+    /* Throws where the peer has shown no certificate. */
+    std::array<std::uint8_t, 32> peer_fingerprint() const
+    {
+        std::array<std::uint8_t, 32> sha256;
+        check(sealwire_conn_peer_fingerprint(get(), sha256.data()));
+        return sha256;
+    }
+
     sealwire_conn *get() const noexcept { return conn_.get(); }
 
 private:
+    std::string text(std::size_t (*copy)(const sealwire_conn *, char *, std::size_t)) const
+    {
+        return detail::text<sealwire_conn>(copy, get());
+    }
+
     sealwire_result check(sealwire_result result) const
     {
         if (result < 0)
@@ -208,9 +257,85 @@ private:
     std::unique_ptr<sealwire_conn, detail::Free> conn_;
 };
 
+/* Where an engine accepts connections. */
+class Listener {
+public:
+    explicit Listener(sealwire_listener *listener) noexcept : listener_(listener) {}
+
+    std::uint16_t port() const noexcept { return sealwire_listener_port(get()); }
+    std::string address() const { return detail::text<sealwire_listener>(sealwire_listener_address, get()); }
+
+    sealwire_listener *get() const noexcept { return listener_.get(); }
+
+private:
+    std::unique_ptr<sealwire_listener, detail::Free> listener_;
+};
+
+/* The connections and listeners of one thread. An accepted connection is its event's, to be made a Connection of. */
+class Engine {
+public:
+    explicit Engine(const sealwire_engine_options *options = nullptr)
+    {
+        sealwire_engine *engine = nullptr;
+        detail::check(sealwire_engine_new(options, &engine));
+        engine_.reset(engine);
+    }
+
+    Listener listen(const Config &config, const std::string &address,
+                    const sealwire_listen_options *options = nullptr)
+    {
+        sealwire_listener *listener = nullptr;
+        check(sealwire_engine_listen(get(), config.get(), address.c_str(), options, &listener));
+        return Listener(listener);
+    }
+
+    void connect(Connection &conn, const std::string &address, std::uint32_t timeout_ms)
+    {
+        check(sealwire_engine_connect(get(), conn.get(), address.c_str(), timeout_ms));
+    }
+
+    /* The descriptor is the engine's from here on, unless this throws. */
+    void attach(Connection &conn, int fd) { check(sealwire_engine_attach(get(), conn.get(), fd)); }
+
+    /* The number of events that happened, at most `max`. */
+    std::size_t wait(sealwire_event *events, std::size_t max, int timeout_ms = -1)
+    {
+        std::size_t count = 0;
+        check(sealwire_engine_wait(get(), timeout_ms, events, max, &count));
+        return count;
+    }
+
+    template <std::size_t Max>
+    std::size_t wait(std::array<sealwire_event, Max> &events, int timeout_ms = -1)
+    {
+        return wait(events.data(), Max, timeout_ms);
+    }
+
+    /* For any thread, and for signal handlers. */
+    void wake() const noexcept { sealwire_engine_wake(get()); }
+
+    int fd() const noexcept { return sealwire_engine_fd(get()); }
+    int timeout_ms() const noexcept { return sealwire_engine_timeout_ms(get()); }
+    std::size_t conn_count() const noexcept { return sealwire_engine_conn_count(get()); }
+    std::string describe() const { return detail::text<sealwire_engine>(sealwire_engine_describe, get()); }
+
+    sealwire_engine *get() const noexcept { return engine_.get(); }
+
+private:
+    void check(sealwire_result result) const
+    {
+        if (result < 0)
+            throw Error(result, detail::text<sealwire_engine>(sealwire_engine_error_text, get()));
+    }
+
+    std::unique_ptr<sealwire_engine, detail::Free> engine_;
+};
+
 static_assert(sizeof(Config) == sizeof(void *), "a handle is as large as a pointer");
 static_assert(sizeof(ConfigBuilder) == sizeof(void *), "a handle is as large as a pointer");
 static_assert(sizeof(Connection) == sizeof(void *), "a handle is as large as a pointer");
+static_assert(sizeof(Listener) == sizeof(void *), "a handle is as large as a pointer");
+static_assert(sizeof(Engine) == sizeof(void *), "a handle is as large as a pointer");
 
 }  // namespace sealwire
 

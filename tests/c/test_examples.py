@@ -178,6 +178,21 @@ class Engine(ExampleCase):
             for client in clients:
                 client.close()
 
+    def test_engine_echo_in_cxx(self):
+        own, identity = certs.server(), certs.client("alice")
+        context = ssl.create_default_context(cafile=ca())
+        port = self.listening(SANITIZERS, EXAMPLES / "engine_echo.cc", "127.0.0.1:0", own.cert, own.key, ca(), 2)
+        for subject in ("nobody", "/CN=alice"):
+            if subject != "nobody":
+                context.load_cert_chain(identity.cert, identity.key)
+            with socket.create_connection(("127.0.0.1", port)) as plain:
+                client = context.wrap_socket(plain, server_hostname="localhost")
+                client.sendall(b"hello")
+                self.assertEqual(read_exactly(client, 5), b"hello")
+                suite = client.cipher()[0]
+                client.unwrap().close()
+            self.assertEqual(self.server_says(), f"{suite} {subject}\n")
+
     def outrun(self, client):
         """Sends more than fits between the ends before it reads: the server has to wait for its client."""
         data = bytes(range(256)) * 4096 * 16

@@ -64,7 +64,7 @@ pub struct sealwire_event {
 const _: () = assert!(size_of::<sealwire_event>() == 64);
 
 impl sealwire_event {
-    pub(super) fn new(kind: sealwire_event_kind) -> Self {
+    pub(in crate::ffi) fn new(kind: sealwire_event_kind) -> Self {
         Self {
             kind,
             result: SEALWIRE_OK,

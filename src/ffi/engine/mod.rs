@@ -4,11 +4,11 @@ mod core;
 #[cfg(test)]
 mod tests;
 
-mod options;
+pub(super) mod event;
 
-mod event;
+pub(super) mod listener;
 
-mod listener;
+pub(super) mod options;
 
 use std::ffi::{c_char, c_int};
 use std::time::Duration;

@@ -216,10 +216,7 @@ fn a_peer_that_speaks_something_else_is_named() {
 #[test]
 fn a_descriptor_that_was_closed_is_an_error_of_the_system() {
     let (near, _far) = UnixStream::pair().unwrap();
-    // A number that no other test is given meanwhile.
-    // SAFETY: makes a descriptor that is this test's.
-    let fd = unsafe { libc::fcntl(near.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 700) };
-    assert!(fd >= 700);
+    let fd = number_of_its_own(&near, 700);
     let client = Conn::client(&configs().0, "localhost");
     ok(sealwire_conn_set_fd(client.0, fd));
     // SAFETY: it is this test's, and closing it is the misuse to be seen.
@@ -227,6 +224,56 @@ fn a_descriptor_that_was_closed_is_an_error_of_the_system() {
     assert_eq!(client.handshake(), SEALWIRE_ERR_IO);
     assert_eq!(sealwire_conn_os_error(client.0), libc::EBADF);
     assert_eq!(sealwire_conn_alert(client.0), -1);
+}
+
+/// A number that no other test is given meanwhile, for a copy of the socket.
+fn number_of_its_own(socket: &UnixStream, least: RawFd) -> RawFd {
+    // SAFETY: makes a descriptor that is this test's.
+    let fd = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    assert!(fd >= least);
+    fd
+}
+
+#[test]
+fn a_number_that_was_given_to_another_stream_is_a_peer_that_breaks_the_protocol() {
+    let (near, far) = UnixStream::pair().unwrap();
+    let (other, mut stranger) = UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    let fd = number_of_its_own(&near, 800);
+    let (client, server) = configs();
+    let client = Conn::client(&client, "localhost");
+    ok(sealwire_conn_set_fd(client.0, fd));
+    let server = over(Conn::server(&server), &far);
+    far.set_nonblocking(true).unwrap();
+    for _ in 0..10 {
+        client.handshake();
+        server.handshake();
+    }
+    assert_eq!(client.write(b"secret"), (SEALWIRE_OK, 6));
+    // SAFETY: both are this test's, and that one takes the other's number is the misuse to be seen.
+    assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), fd) }, fd);
+    stranger.write_all(&[b'x'; 64]).unwrap();
+    assert_eq!(client.read(10).0, SEALWIRE_ERR_TLS_PROTOCOL);
+    assert_eq!(client.write(b"secret").0, SEALWIRE_ERR_TLS_PROTOCOL);
+    assert_eq!(server.read(10), (SEALWIRE_OK, b"secret".to_vec()));
+    // SAFETY: it is this test's.
+    unsafe { libc::close(fd) };
+}
+
+#[test]
+fn a_number_that_was_given_to_a_file_is_an_error_of_the_system() {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let fd = number_of_its_own(&near, 900);
+    let client = Conn::client(&configs().0, "localhost");
+    ok(sealwire_conn_set_fd(client.0, fd));
+    let file = tempfile::tempfile().unwrap();
+    // SAFETY: both are this test's, and that one takes the other's number is the misuse to be seen.
+    assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), fd) }, fd);
+    assert_eq!(client.handshake(), SEALWIRE_ERR_IO);
+    assert_eq!(sealwire_conn_os_error(client.0), libc::ENOTSOCK);
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    // SAFETY: it is this test's.
+    unsafe { libc::close(fd) };
 }
 
 #[test]

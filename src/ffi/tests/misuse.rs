@@ -1,6 +1,8 @@
 //! Everything that can be done wrong ends in a code, and changes nothing.
 
+use std::ffi::{c_int, c_void};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::thread;
 
 use super::pki::PKI;
@@ -41,6 +43,73 @@ fn lengths_that_no_memory_has_are_refused() {
         assert_eq!(copied, client.error().len());
     }
     assert_eq!((byte, moved), (7, 99));
+    talk(&client, &server);
+}
+
+#[test]
+fn lengths_beyond_2_gib_are_moved_in_parts() {
+    const LEN: usize = (2 << 30) + 4_097;
+    let (client, server) = configs();
+    let (client, server) = pair(&client, &server);
+    let memory = Unreserved::new(LEN);
+    let (mut written, mut read, mut received) = (0, 0, 0);
+    let result = sealwire_conn_write(client.0, memory.0, LEN, &raw mut written);
+    assert!(result == SEALWIRE_OK && (1..LEN).contains(&written));
+    while received < written {
+        pump(&client, &server);
+        let result = sealwire_conn_read(server.0, memory.0, LEN, &raw mut read);
+        assert!(result == SEALWIRE_OK && read > 0);
+        received += read;
+    }
+    assert_eq!(received, written);
+    // No record begins with a zero.
+    let fed = sealwire_conn_feed(server.0, memory.0.cast(), LEN, &raw mut read);
+    assert!(fed == SEALWIRE_OK && read < LEN);
+    assert_eq!(server.read(1).0, SEALWIRE_ERR_TLS_PROTOCOL);
+}
+
+/// Zeros that take memory only where they are touched.
+struct Unreserved(*mut c_void, usize);
+
+impl Unreserved {
+    fn new(len: usize) -> Self {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        );
+        // SAFETY: asks for fresh memory only.
+        let memory = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+        assert_ne!(memory, libc::MAP_FAILED);
+        Self(memory, len)
+    }
+}
+
+impl Drop for Unreserved {
+    fn drop(&mut self) {
+        // SAFETY: mapped above, with this length, and nothing refers to it.
+        unsafe { libc::munmap(self.0, self.1) };
+    }
+}
+
+#[test]
+fn packets_whose_payload_cannot_be_are_refused() {
+    let (client, server) = configs();
+    let (client, server) = pair(&client, &server);
+    let payload = b"text".as_ptr();
+    for (payload, payload_len, refusal) in [
+        (ptr::null(), 1, SEALWIRE_ERR_NULL),
+        (payload, usize::MAX, SEALWIRE_ERR_ARGUMENT),
+        (payload, isize::MAX as usize + 1, SEALWIRE_ERR_ARGUMENT),
+    ] {
+        let packet = sealwire_mysql_packet {
+            payload,
+            payload_len,
+            sequence_id: 0,
+        };
+        let written = sealwire_conn_write_mysql_packet(client.0, &packet);
+        assert_eq!(written, refusal);
+    }
+    assert_eq!(client.output(), b"");
     talk(&client, &server);
 }
 
@@ -207,6 +276,67 @@ fn a_second_thread_is_turned_away_from_a_handle_in_use() {
         assert_eq!(refused, [SEALWIRE_ERR_THREAD; 3]);
     });
     talk(&client, &server);
+}
+
+/// What a callback calls back into, and what it is told.
+#[derive(Default)]
+struct Reentry {
+    conn: AtomicPtr<sealwire_conn>,
+    results: std::sync::Mutex<Vec<sealwire_result>>,
+}
+
+extern "C" fn reenter(_line: *const c_char, user_data: *mut c_void) {
+    // SAFETY: the test gave it one that outlives the connection.
+    let reentry = unsafe { &*user_data.cast::<Reentry>() };
+    let conn = reentry.conn.load(Ordering::Relaxed);
+    let mut moved = 0;
+    let mut byte = 0u8;
+    let results = [
+        sealwire_conn_handshake(conn),
+        sealwire_conn_read(conn, (&raw mut byte).cast(), 1, &raw mut moved),
+        sealwire_conn_shutdown(conn),
+        sealwire_conn_set_fd(conn, 0 as c_int),
+    ];
+    // It would be freed under the call that this one is made from, and so is not.
+    sealwire_conn_free(conn);
+    reentry.results.lock().unwrap().extend(results);
+}
+
+#[test]
+fn a_callback_that_calls_back_is_refused() {
+    let reentry = Reentry::default();
+    let (builder, (_, server)) = (Builder::usual_client(), configs());
+    let user_data = ptr::from_ref(&reentry).cast_mut().cast();
+    let set = sealwire_config_builder_danger_set_key_log(builder.0, Some(reenter), user_data);
+    ok(set);
+    let client = Conn::client(&builder.build(), "localhost");
+    reentry.conn.store(client.0, Ordering::Relaxed);
+    let server = Conn::server(&server);
+    assert_eq!(shake(&client, &server), (SEALWIRE_OK, SEALWIRE_OK));
+    talk(&client, &server);
+    let results = reentry.results.lock().unwrap();
+    assert!(!results.is_empty());
+    assert!(results.iter().all(|result| *result == SEALWIRE_ERR_THREAD));
+}
+
+#[test]
+fn after_its_end_a_connection_is_asked_in_vain() {
+    let (client, server) = configs();
+    let (client, server) = pair(&client, &server);
+    for (from, to) in [(&client, &server), (&server, &client)] {
+        ok(sealwire_conn_shutdown(from.0));
+        pump(from, to);
+    }
+    for conn in [&client, &server] {
+        for _ in 0..2 {
+            assert_eq!(conn.read(1).0, SEALWIRE_EOF);
+            assert_eq!(conn.write(b"late").0, SEALWIRE_ERR_STATE);
+            assert_eq!(sealwire_conn_start_tls(conn.0), SEALWIRE_ERR_STATE);
+            ok(sealwire_conn_shutdown(conn.0));
+        }
+        assert_eq!(conn.output(), b"");
+        assert!(!sealwire_conn_wants_read(conn.0) && !sealwire_conn_wants_write(conn.0));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod echo;
 mod events;
 mod lives;
 mod misuse;
+mod mysql;
 mod nest;
 mod obrpc;
 
@@ -79,7 +80,9 @@ on_both! {
         a_descriptor_stays_the_callers_on_failure
         another_thread_is_refused_by_every_function
         arguments_are_looked_at
-        null_is_refused_by_every_function;
+        of_null_nothing_is_known;
+    mysql:
+        mysql_begins_tls_in_its_stream;
     nest:
         another_loop_never_hangs
         the_timeout_is_that_of_the_next_deadline;
