@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) links: Links,
     /// Listeners of scripted peers, and the ends that wait there.
     pub(super) scripted: BTreeMap<String, VecDeque<usize>>,
+    /// From where to where, see [`Sim::redirect`](super::Sim::redirect).
+    redirects: BTreeMap<String, Address>,
     agenda: BinaryHeap<Reverse<Entry>>,
     /// Orders entries of one time, and tells sockets of one key apart.
     pub(super) sequence: u64,
@@ -36,7 +38,7 @@ pub(super) struct World {
 
 pub(super) struct Socket {
     pub(super) role: Role,
-    /// Where the peer of an accepted connection connected to.
+    /// Where the peer of an accepted connection connected to, or a connection came from.
     pub(super) local: Option<Address>,
     /// Sequence number at its making.
     pub(super) made: u64,
@@ -102,6 +104,7 @@ impl World {
             steps: 0,
             sockets: Slab::new(),
             scripted: BTreeMap::new(),
+            redirects: BTreeMap::new(),
             agenda: BinaryHeap::new(),
             sequence: 0,
             completions: Vec::new(),
@@ -282,13 +285,17 @@ impl World {
         self.scripted.insert(address.to_string(), VecDeque::new());
     }
 
+    pub(super) fn redirect(&mut self, from: &Address, to: &Address) {
+        self.redirects.insert(from.to_string(), to.clone());
+    }
+
     pub(super) fn accept_peer(&mut self, address: &Address) -> Option<usize> {
         self.scripted.get_mut(&address.to_string())?.pop_front()
     }
 
     pub(super) fn connect_peer(&mut self, address: &Address) -> Option<usize> {
-        let key = self.listener(address)?;
-        let (near, far) = self.links.connect();
+        let key = self.reached(address)?;
+        let (near, far) = self.links.connect(address);
         self.listener_mut(key).queue.push_back(far);
         self.wake_accept(key);
         Some(near)
@@ -435,6 +442,12 @@ impl World {
         let socket = &mut self.sockets[key.0 as usize];
         assert!(!socket.is_closing, "a call on a closed socket");
         socket
+    }
+
+    /// The listener at which a connection to `address` arrives.
+    pub(super) fn reached(&self, address: &Address) -> Option<SocketKey> {
+        let redirected = self.redirects.get(&address.to_string());
+        self.listener(redirected.unwrap_or(address))
     }
 
     pub(super) fn listener(&self, address: &Address) -> Option<SocketKey> {
