@@ -424,7 +424,8 @@ impl Engine {
         self.slot(id).is_some_and(Slot::is_own)
     }
 
-    /// The address that the peer of an accepted connection connected to; none on a Unix socket.
+    /// The address that the peer of an accepted connection connected to, or a connection comes from
+    /// that is recognized; none on a Unix socket.
     pub fn local(&self, id: ConnId) -> Option<SocketAddr> {
         let slot = self.slot(id)?;
         if slot.redirected_from.is_some() {
