@@ -64,6 +64,8 @@ pub struct Faults {
     pub short_recv: u32,
     /// A receive that ends by itself.
     pub recv_end: u32,
+    /// A receive that lets others go first though there is more.
+    pub recv_pause: u32,
     /// A receive that finds no buffer.
     pub starved: u32,
     /// An accept that finds no descriptor.
@@ -97,13 +99,14 @@ impl Default for SimOptions {
 }
 
 impl Faults {
-    /// Everything that loses nothing: late, short, ended, starved and spurious.
+    /// Everything that loses nothing: late, short, ended, paused, starved and spurious.
     pub fn harmless() -> Self {
         Self {
             late_steps_max: 20,
             short_send: 200,
             short_recv: 200,
             recv_end: 50,
+            recv_pause: 500,
             starved: 30,
             spurious: 20,
             ..Self::default()

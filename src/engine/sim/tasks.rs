@@ -109,7 +109,18 @@ impl World {
         self.completions.push(Completion::Connected { key, result });
     }
 
+    /// Takes as much as there is, and as there are buffers for.
     fn run_recv(&mut self, key: SocketKey) {
+        self.sockets[key.0 as usize].is_recv_due = false;
+        while self.recv_one(key) {
+            if self.rng.chance(self.options.faults.recv_pause) {
+                return self.wake_recv(key);
+            }
+        }
+    }
+
+    /// One receive, and whether it brought bytes and goes on.
+    fn recv_one(&mut self, key: SocketKey) -> bool {
         let faults = self.options.faults;
         let is_exhausted = self.leases_len == self.options.recv_buf_count;
         let is_starved = is_exhausted || self.rng.chance(faults.starved);
@@ -118,9 +129,8 @@ impl World {
         let is_broken = self.rng.chance(faults.broken);
 
         let socket = &mut self.sockets[key.0 as usize];
-        socket.is_recv_due = false;
         let (Role::Stream(end), true) = (&socket.role, socket.receiving != Receiving::Off) else {
-            return;
+            return false;
         };
         let end = *end;
         if is_broken {
@@ -155,9 +165,10 @@ impl World {
                     socket.receiving = Receiving::Off;
                 }
                 self.complete_recv(key, end, len, more);
-                self.wake_recv(key);
+                return more;
             }
         }
+        false
     }
 
     fn run_recv_stop(&mut self, key: SocketKey) {

@@ -75,6 +75,9 @@ pub(super) enum Receiving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub(super) at_ns: u64,
+    /// Receives that are armed anew come first among those of one time, see
+    /// [`Backend::recv`](crate::engine::backend::Backend::recv).
+    is_behind: bool,
     pub(super) sequence: u64,
     pub(super) key: SocketKey,
     pub(super) made: u64,
@@ -200,7 +203,9 @@ impl World {
         let socket = self.open_socket(key);
         assert_eq!(socket.receiving, Receiving::Off, "recv while one is armed");
         socket.receiving = Receiving::Armed;
-        self.wake_recv(key);
+        if self.is_recv_due(key) {
+            self.push(key, Task::Recv, self.now_ns, false);
+        }
     }
 
     pub(super) fn recv_stop(&mut self, key: SocketKey) {
@@ -266,6 +271,8 @@ impl World {
                 self.run(entry);
             }
             if !self.completions.is_empty() {
+                // What is late comes closer, also where something is there at every wait.
+                self.now_ns += if self.agenda.is_empty() { 0 } else { STEP_NS };
                 return completions.append(&mut self.completions);
             }
             let next = self.agenda.peek().map(|Reverse(entry)| entry.at_ns);
@@ -368,17 +375,22 @@ impl World {
     }
 
     pub(super) fn wake_recv(&mut self, key: SocketKey) {
-        let socket = &mut self.sockets[key.0 as usize];
-        let Role::Stream(end) = socket.role else {
-            return;
-        };
-        if socket.receiving == Receiving::Off || socket.is_recv_due {
-            return;
-        }
-        if self.links.input(end) != Input::Nothing {
-            socket.is_recv_due = true;
+        if self.is_recv_due(key) {
             self.schedule(key, Task::Recv);
         }
+    }
+
+    /// Whether a receive is to be run for which that was not asked yet.
+    fn is_recv_due(&mut self, key: SocketKey) -> bool {
+        let socket = &mut self.sockets[key.0 as usize];
+        let Role::Stream(end) = socket.role else {
+            return false;
+        };
+        if socket.receiving == Receiving::Off || socket.is_recv_due {
+            return false;
+        }
+        socket.is_recv_due = self.links.input(end) != Input::Nothing;
+        socket.is_recv_due
     }
 
     pub(super) fn wake_send(&mut self, key: SocketKey) {
@@ -409,12 +421,17 @@ impl World {
             at_ns = at_ns.max(socket.output_at);
             socket.output_at = at_ns;
         }
+        self.push(key, task, at_ns, true);
+    }
+
+    fn push(&mut self, key: SocketKey, task: Task, at_ns: u64, is_behind: bool) {
         self.sequence += 1;
         self.agenda.push(Reverse(Entry {
             at_ns,
+            is_behind,
             sequence: self.sequence,
             key,
-            made: socket.made,
+            made: self.sockets[key.0 as usize].made,
             task,
         }));
     }
