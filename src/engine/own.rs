@@ -71,7 +71,12 @@ mod tests {
     #[test]
     fn the_scope_of_an_address_does_not_matter() {
         let [plain, scoped] = [0, 3].map(|scope| {
-            SocketAddr::V6(std::net::SocketAddrV6::new([0xfe80, 0, 0, 0, 0, 0, 0, 1].into(), 9, 0, scope))
+            SocketAddr::V6(std::net::SocketAddrV6::new(
+                [0xfe80, 0, 0, 0, 0, 0, 0, 1].into(),
+                9,
+                0,
+                scope,
+            ))
         });
         let all = OwnConnections::default();
         let _own = all.enter(scoped, plain);

@@ -113,10 +113,17 @@ fn every_method_meets_every_policy_whatever_the_network_does() {
 fn no_handshake_waits_for_another() {
     let alone = Crowd::new(0).cycles_of_a_handshake(0);
     let buf_count = usize::from(EngineOptions::default().recv_buf_count);
-    for (others, busy) in [(200, 0), (2_000, 1), (2_000, 200), (10_000, 0), (10_000, 600)] {
+    for (others, busy) in [
+        (200, 0),
+        (2_000, 1),
+        (2_000, 200),
+        (10_000, 0),
+        (10_000, 600),
+    ] {
         let mut crowd = Crowd::new(others);
         let cycles = crowd.cycles_of_a_handshake(busy);
-        let text = format!("{cycles} cycles beside {others}, of whom {busy} are busy, {alone} alone");
+        let text =
+            format!("{cycles} cycles beside {others}, of whom {busy} are busy, {alone} alone");
         match busy / buf_count {
             0 => assert_eq!(cycles, alone, "{text}"),
             rounds => assert!(cycles <= alone * (1 + rounds), "{text}"),

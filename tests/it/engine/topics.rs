@@ -257,7 +257,9 @@ pub(super) fn a_recognized_connection_knows_where_it_comes_from(open: Open) {
         ..SocketOptions::default()
     };
     let patience = Duration::from_secs(5);
-    let id = engine.connect(&address, conn, &options, patience, 0).unwrap();
+    let id = engine
+        .connect(&address, conn, &options, patience, 0)
+        .unwrap();
     let mut events = Vec::new();
     let (mut own, mut accepted) = (None, None);
     while own.is_none() || accepted.is_none() {
