@@ -276,6 +276,8 @@ impl Attempt {
             Err(error) => match error.kind() {
                 ErrorKind::Truncated | ErrorKind::TlsAlert(_) => Some(false),
                 ErrorKind::Io if is_reset(error) => Some(false),
+                // It has an answer of its own to a ClientHello.
+                ErrorKind::NotTls if matches!(self.way, Way::DirectTls { .. }) => Some(false),
                 _ => None,
             },
         }
@@ -583,6 +585,7 @@ mod tests {
             (failed(IO, ErrorKind::Timeout), None, "silent"),
             (failed(IO, ErrorKind::Protocol), None, "not_obrpc"),
             (failed(IO, ErrorKind::NotTls), None, "not_tls"),
+            (failed(DIRECT, ErrorKind::NotTls), Some(false), "not_tls"),
             (failed(IO, ErrorKind::TlsIncompatible), None, "not_tls"),
         ];
         for (attempt, is_taken, how) in rows {
