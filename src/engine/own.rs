@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The ends of connections that were made with
 /// [`SocketOptions::is_recognized`](super::SocketOptions::is_recognized), by all engines that share
-/// this. A connection has no other one's ends, so that one which a packet filter brings back here is
-/// known by them.
+/// this. No two connections have the same ends, so that one which a packet filter brings back here
+/// is known by them.
 #[derive(Clone, Debug, Default)]
 pub struct OwnConnections(Arc<Mutex<HashSet<Ends>>>);
 

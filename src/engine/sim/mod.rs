@@ -148,9 +148,9 @@ impl Sim {
         Some(SimPeer::new(Rc::clone(&self.world), end))
     }
 
-    /// Has connections to `from` arrive at the listener at `to`, as a packet filter does; there they
-    /// say that they were meant for `from`. Where scripted peers listen at `from`, the back end's own
-    /// connections are excepted.
+    /// Has connections to `from` arrive at the listener at `to`, as a packet filter does; there
+    /// they say that they were meant for `from`. Where scripted peers listen at `from`, the back
+    /// end's own connections are excepted.
     pub fn redirect(&self, from: &Address, to: &Address) {
         self.world.borrow_mut().redirect(from, to);
     }

@@ -37,8 +37,8 @@ impl Sessions {
         let to = engine.local(id).map(Address::Ip);
         let to = to.map_or_else(String::new, |to| format!(" to {to}"));
         let text = format!(
-            "the packet filter has redirected the gateway's own connection{to} back to it: its rule \
-             for outgoing connections needs an exception before it, in nftables \"meta skuid {} \
+            "the packet filter has redirected the gateway's own connection{to} back to it: before \
+             its rule for outgoing connections an exception is missing, in nftables \"meta skuid {} \
              return\"",
             machine::user_id()
         );
