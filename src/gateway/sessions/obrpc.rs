@@ -38,8 +38,8 @@ impl Sessions {
         let to = to.map_or_else(String::new, |to| format!(" to {to}"));
         let text = format!(
             "the packet filter has redirected the gateway's own connection{to} back to it: before \
-             its rule for outgoing connections an exception is missing, in nftables \"meta skuid {} \
-             return\"",
+             its rule for outgoing connections an exception is missing, in nftables \
+             \"meta skuid {} return\"",
             machine::user_id()
         );
         self.unreachable(engine, key, &Error::new(ErrorKind::Misuse, text));
