@@ -3,9 +3,7 @@
  *
  *     client HOST PORT CA.pem TEXT
  */
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <string>
 
 #include <netdb.h>
@@ -42,12 +40,6 @@ private:
     int fd_;
 };
 
-std::string file(const char *path)
-{
-    std::ifstream stream(path, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>());
-}
-
 }  // namespace
 
 int main(int argc, char **argv)
@@ -56,7 +48,7 @@ try {
         std::cerr << "usage: client HOST PORT CA.pem TEXT\n";
         return 2;
     }
-    const auto config = sealwire::ConfigBuilder::client().add_roots_pem(file(argv[3])).build();
+    const auto config = sealwire::ConfigBuilder::client().add_roots_file(argv[3]).build();
     /* The socket comes first, so that it goes last. */
     const Socket socket(argv[1], argv[2]);
     auto conn = sealwire::Connection::client(config, argv[1]);

@@ -1,6 +1,6 @@
 /*
- * What every example needs and none is about: a file in memory, a socket, a
- * configuration out of files, an end with words.
+ * What every example needs and none is about: a socket, a configuration out
+ * of files, an end with words.
  */
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
@@ -34,20 +34,6 @@ static inline void fail_conn(const char *what, sealwire_result result, const sea
     exit(1);
 }
 
-struct pem {
-    uint8_t bytes[65536];
-    size_t len;
-};
-
-static inline void read_pem(const char *path, struct pem *pem)
-{
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        fail(path, "cannot be opened");
-    pem->len = fread(pem->bytes, 1, sizeof pem->bytes, file);
-    fclose(file);
-}
-
 /* Takes the builder back, whether or not something is built. */
 static inline const sealwire_config *build(sealwire_config_builder *builder, sealwire_result result)
 {
@@ -64,27 +50,23 @@ static inline const sealwire_config *build(sealwire_config_builder *builder, sea
     return config;
 }
 
-/* Servers are verified in full, by the authorities in a file. */
+/* Servers are verified in full, by the authorities in a file, or by the system's. */
 static inline const sealwire_config *client_config(const char *ca_path)
 {
     sealwire_config_builder *builder;
-    struct pem ca;
-    read_pem(ca_path, &ca);
     if (sealwire_config_builder_new_client(&builder) != SEALWIRE_OK)
         fail("configuration", "no memory");
-    return build(builder, sealwire_config_builder_add_roots_pem(builder, ca.bytes, ca.len));
+    return build(builder, strcmp(ca_path, "system") == 0
+                              ? sealwire_config_builder_add_roots_system(builder)
+                              : sealwire_config_builder_add_roots_file(builder, ca_path));
 }
 
 static inline const sealwire_config *server_config(const char *chain_path, const char *key_path)
 {
     sealwire_config_builder *builder;
-    struct pem chain, key;
-    read_pem(chain_path, &chain);
-    read_pem(key_path, &key);
     if (sealwire_config_builder_new_server(&builder) != SEALWIRE_OK)
         fail("configuration", "no memory");
-    return build(builder, sealwire_config_builder_set_identity_pem(builder, chain.bytes, chain.len,
-                                                                   key.bytes, key.len));
+    return build(builder, sealwire_config_builder_set_identity_files(builder, chain_path, key_path));
 }
 
 /* A connected socket. */

@@ -176,16 +176,11 @@ static int dial(const char *host, const char *port)
 
 static const sealwire_config *trust(const char *ca_file)
 {
-    static uint8_t pem[65536];
     sealwire_config_builder *builder;
     const sealwire_config *config;
-    FILE *file = fopen(ca_file, "r");
-    size_t len = file != NULL ? fread(pem, 1, sizeof pem, file) : 0;
 
-    if (file != NULL)
-        fclose(file);
     sealwire_config_builder_new_client(&builder);
-    if (sealwire_config_builder_add_roots_pem(builder, pem, len) != SEALWIRE_OK ||
+    if (sealwire_config_builder_add_roots_file(builder, ca_file) != SEALWIRE_OK ||
         sealwire_config_builder_build(builder, &config) != SEALWIRE_OK) {
         char text[512];
         sealwire_config_builder_error_text(builder, text, sizeof text);

@@ -1013,14 +1013,23 @@ sealwire_result sealwire_config_builder_add_roots_pem(sealwire_config_builder *b
                                                       size_t pem_len);
 
 /**
- * The same from a file. The authorities of the operating system are in such a file as well:
- * /etc/ssl/certs/ca-certificates.crt on Debian, /etc/pki/tls/certs/ca-bundle.crt on Red Hat.
+ * The same from a file.
  *
  * ::SEALWIRE_ERR_CONFIG where it cannot be read, there is none in it or one cannot be used.
  */
 SEALWIRE_API
 sealwire_result sealwire_config_builder_add_roots_file(sealwire_config_builder *builder,
                                                        const char *path);
+
+/**
+ * Adds the certificate authorities of the operating system, wherever it keeps them; the
+ * environment variables SSL_CERT_FILE and SSL_CERT_DIR say otherwise, as to OpenSSL. They are read
+ * by this call. Those that cannot be used are passed over.
+ *
+ * ::SEALWIRE_ERR_CONFIG where there is none.
+ */
+SEALWIRE_API
+sealwire_result sealwire_config_builder_add_roots_system(sealwire_config_builder *builder);
 
 /**
  * Adds certificate revocation lists of the authorities: one or more as PEM. A certificate that is

@@ -97,6 +97,16 @@ public:
         return keep(sealwire_config_builder_add_roots_pem(get(), bytes(pem), pem.size()));
     }
 
+    ConfigBuilder &add_roots_file(const std::string &path)
+    {
+        return keep(sealwire_config_builder_add_roots_file(get(), path.c_str()));
+    }
+
+    ConfigBuilder &add_roots_system()
+    {
+        return keep(sealwire_config_builder_add_roots_system(get()));
+    }
+
     ConfigBuilder &set_identity_pem(const std::string &chain, const std::string &key)
     {
         return keep(sealwire_config_builder_set_identity_pem(get(), bytes(chain), chain.size(), bytes(key),

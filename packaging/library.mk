@@ -5,6 +5,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 DATADIR    ?= $(PREFIX)/share
 BINDIR     ?= $(PREFIX)/bin
 STRIP      ?= strip
+DEB        ?= $(or $(CARGO_TARGET_DIR),target)/deb
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p;/^version/q' Cargo.toml)
 # Versions below 1 keep the soname until the interface breaks.
@@ -20,7 +21,7 @@ FILLED      = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' -e '
               -e 's|@LIBDIR@|$(call FROM_PREFIX,$(LIBDIR))|g' -e 's|@INCLUDEDIR@|$(call FROM_PREFIX,$(INCLUDEDIR))|g' \
               -e 's|@INCLUDEDIR_FROM_LIBDIR@|$(call FROM_LIB,$(INCLUDEDIR))|g' -e "s|@LIBS@|$$(cat $(LINK_FLAGS))|g"
 
-.PHONY: lib header abi install install-bin install-lib
+.PHONY: lib header abi install install-bin install-lib deb
 
 lib: ## Builds the C library, static and shared, without the command line
 	@mkdir -p $(BUILT)
@@ -55,6 +56,13 @@ install-lib: lib ## Installs the C library, its headers, and what finds them
 	$(FILLED) packaging/SealwireConfigVersion.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/Sealwire/SealwireConfigVersion.cmake
 	install -m 644 packaging/sealwire.3 $(DESTDIR)$(DATADIR)/man/man3
 	install -m 644 LICENSE-APACHE LICENSE-MIT docs/c-api.md $(BUILT)/THIRD-PARTY.txt $(DESTDIR)$(DATADIR)/doc/sealwire
+
+deb: ## Makes Debian packages in DEB (target/deb): the command line, the library, what is built with it
+	rm -rf $(DEB)
+	@$(MAKE) --no-print-directory install DESTDIR=$(abspath $(DEB))/staged PREFIX=/usr \
+		LIBDIR=/usr/lib/$$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+	$(PYTHON) packaging/deb.py $(DEB)/staged $(DEB) $(VERSION) $(SOVERSION)
+	@rm -rf $(DEB)/staged
 
 # Linked by hand: a version script that goes through rustc's own link is lost or refused.
 $(SHARED): $(STATIC) packaging/sealwire.map packaging/library.mk

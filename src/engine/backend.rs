@@ -54,7 +54,8 @@ pub trait Backend {
     fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<SocketKey>;
 
     /// The address that a listening socket is bound to, which tells the port chosen for port 0; of
-    /// an accepted one, the address that its peer connected to.
+    /// an accepted one, the address that its peer connected to; of a connected one its own, where
+    /// [`SocketOptions::is_recognized`].
     fn local_address(&self, key: SocketKey) -> io::Result<Address>;
 
     /// Accepts from now on, until [`Completion::AcceptFailed`] or [`Backend::accept_stop`]. Only
@@ -244,6 +245,9 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
     /// Congestion control by name (TCP_CONGESTION).
     pub congestion: Option<String>,
+    /// A connection made with these is known to [`Engine::is_own`](super::Engine::is_own) where it
+    /// comes back. It costs a system call, and on io_uring a descriptor.
+    pub is_recognized: bool,
 }
 
 /// What a back end counted since its start.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::address::PeerAddress;
+use super::address::{Address, PeerAddress};
 use super::backend::{Completion, SocketKey};
 use super::driver::{Engine, Owner};
 use super::events::Event;
@@ -162,16 +162,22 @@ impl Engine {
             return self.io.backend.close(key);
         };
         let listener = &mut self.listeners[index as usize];
-        let listener_id = listener.id;
+        let (listener_id, is_redirected) = (listener.id, listener.is_redirected);
         if listener.state == ListenerState::Retrying {
             listener.state = ListenerState::Accepting;
             events.push(Event::AcceptResumed {
                 listener: listener_id,
             });
         }
+        let redirected_from = match self.io.backend.local_address(key) {
+            Ok(Address::Ip(address)) if is_redirected => Some(address),
+            _ => None,
+        };
+        let slot = self.insert(key, peer);
+        slot.redirected_from = redirected_from;
         events.push(Event::Accepted {
             listener: listener_id,
-            id: self.insert(key, peer).id,
+            id: slot.id,
             peer,
         });
     }

@@ -104,6 +104,7 @@ impl Engine {
                 pools: Pools::new(options.pool_free_max),
                 backlog: BufPool::new(options.recv_buf_len, options.pool_free_max),
                 chunks: Fifos::new(),
+                own: options.own.clone(),
             },
             slots: Slab::new(),
             listeners: Slab::new(),
@@ -199,6 +200,7 @@ impl Engine {
             id,
             key,
             state: ListenerState::Accepting,
+            is_redirected: options.is_redirected,
         });
         self.own(key, Owner::Listener(id.index));
         Ok(id)
@@ -251,7 +253,7 @@ impl Engine {
         };
         let deadline = self.io.backend.now().monotonic.after(timeout);
         let slot = self.insert(key, peer);
-        slot.connect(conn, user_data, deadline);
+        slot.connect(conn, user_data, deadline, options.is_recognized);
         let id = slot.id;
         self.touch(id.index);
         Ok(id)
@@ -415,9 +417,21 @@ impl Engine {
         self.slot(id).map_or(PeerAddress::Unix, |slot| slot.peer)
     }
 
-    /// The address that the peer of an accepted connection connected to; none on a Unix socket.
+    /// True where the other end of a connection that was redirected here is one that an engine has
+    /// made which shares [`EngineOptions::own`], by [`SocketOptions::is_recognized`]. That is known
+    /// when the first bytes have arrived.
+    pub fn is_own(&self, id: ConnId) -> bool {
+        self.slot(id).is_some_and(Slot::is_own)
+    }
+
+    /// The address that the peer of an accepted connection connected to, or a connection comes from
+    /// that is recognized; none on a Unix socket.
     pub fn local(&self, id: ConnId) -> Option<SocketAddr> {
-        let key = self.slot(id)?.key()?;
+        let slot = self.slot(id)?;
+        if slot.redirected_from.is_some() {
+            return slot.redirected_from;
+        }
+        let key = slot.key()?;
         match self.io.backend.local_address(key) {
             Ok(Address::Ip(address)) => Some(address),
             _ => None,

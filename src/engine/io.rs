@@ -1,6 +1,7 @@
 use super::backend::Backend;
 use super::fifo::Fifos;
 use super::inbox::Chunk;
+use super::own::OwnConnections;
 use crate::buf::{BufPool, Pools};
 use crate::time::Now;
 
@@ -14,4 +15,5 @@ pub(super) struct Io {
     pub(super) backlog: BufPool,
     /// The chunks of every inbox.
     pub(super) chunks: Fifos<Chunk>,
+    pub(super) own: OwnConnections,
 }

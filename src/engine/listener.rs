@@ -8,6 +8,8 @@ pub(super) struct Listener {
     pub(super) id: ListenerId,
     pub(super) key: SocketKey,
     pub(super) state: ListenerState,
+    /// See [`ListenOptions::is_redirected`](super::ListenOptions::is_redirected).
+    pub(super) is_redirected: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

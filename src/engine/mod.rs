@@ -14,6 +14,7 @@ mod io;
 mod lease;
 mod listener;
 mod options;
+mod own;
 mod relay;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
@@ -30,5 +31,6 @@ pub use driver::{Counters, Engine};
 pub use events::{ConnId, Event, ListenerId, Stage};
 pub use lease::Lease;
 pub use options::{BackendChoice, EngineOptions};
+pub use own::OwnConnections;
 pub use relay::{RelayState, Relayed};
 pub use waker::Waker;

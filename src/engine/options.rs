@@ -1,3 +1,5 @@
+use super::own::OwnConnections;
+
 /// Options of an engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -9,6 +11,9 @@ pub struct EngineOptions {
     pub recv_buf_count: u16,
     /// Unused buffers of each kind that are kept for the next use.
     pub pool_free_max: usize,
+    /// Connections that [`Engine::is_own`](super::Engine::is_own) knows, shared by engines whose
+    /// connections may come to each other.
+    pub own: OwnConnections,
 }
 
 /// What moves the bytes.
@@ -34,6 +39,7 @@ impl Default for EngineOptions {
             recv_buf_len: 32 * 1024,
             recv_buf_count: 256,
             pool_free_max: 256,
+            own: OwnConnections::default(),
         }
     }
 }

@@ -142,9 +142,15 @@ pub(super) fn local(
     }
 }
 
-/// The answer to a question that only a socket that listens or was accepted can answer.
-pub(super) fn not_accepted() -> io::Error {
-    let text = "the socket neither listens nor was accepted";
+/// Where a connected socket's connection comes from.
+pub(super) fn own_address(connected: &SockRef<'_>) -> Option<SocketAddr> {
+    connected.local_addr().ok()?.as_socket()
+}
+
+/// The answer to a question that only a socket can answer that listens, was accepted, or was
+/// connected so that it is recognized.
+pub(super) fn unknown_address() -> io::Error {
+    let text = "the socket's address was not asked for";
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
@@ -243,6 +249,7 @@ mod tests {
                 keepalive: Some(Duration::from_millis(1)),
                 user_timeout: Some(Duration::from_millis(1_234)),
                 congestion: Some("reno".into()),
+                is_recognized: false,
             },
         };
         let mut syscalls = 0;

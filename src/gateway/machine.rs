@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use rustix::thread::{Pid, gettid};
 
 /// The AES instructions of this CPU, best first: `vaes512`, `vaes`, `aesni`, `armv8` or `none`.
@@ -51,6 +51,11 @@ pub(crate) fn thread_busy(ThreadId(thread): ThreadId) -> Option<Duration> {
     let text = fs::read_to_string(path).ok()?;
     let busy_ns = text.split_whitespace().next()?.parse().ok()?;
     Some(Duration::from_nanos(busy_ns))
+}
+
+/// The user whose sockets are those of this process.
+pub(crate) fn user_id() -> u32 {
+    geteuid().as_raw()
 }
 
 /// Raises the limit of open descriptors to what this process may have, and says how many that are.

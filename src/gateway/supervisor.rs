@@ -18,7 +18,7 @@ use super::resolver::{Resolver, system_lookup};
 use super::service::Service;
 use super::watch::Watch;
 use super::worker::{Bound, Mailbox, Message, Worker};
-use crate::engine::{Address, Counters, Engine, EngineOptions};
+use crate::engine::{Address, Counters, Engine, EngineOptions, OwnConnections};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Runs a gateway by `plan` until signals have ended it. `load` gives the next plan on SIGHUP.
@@ -125,9 +125,11 @@ impl Supervisor {
         inbox: &Receiver<Notice>,
     ) -> Result<()> {
         let resolver = Resolver::start(system_lookup)?;
+        let own = OwnConnections::default();
         for index in 0..workers {
             let options = EngineOptions {
                 backend: plan.settings.backend,
+                own: own.clone(),
                 ..EngineOptions::default()
             };
             let (resolver, gauges) = (resolver.clone(), self.gauges.clone());

@@ -22,8 +22,9 @@ PATIENT = {"handshake_timeout_s": 300}
 class ExampleCase(CCase):
     needs = ("openssl", "valgrind")
 
-    def client(self, tool, source, *arguments, input: bytes | None = None, code: int = 0):
-        done = run(*tool.command(source, *arguments), env=tool.environment(), input=input, timeout_s=60)
+    def client(self, tool, source, *arguments, input: bytes | None = None, code: int = 0, **environment):
+        environment = tool.environment() | environment
+        done = run(*tool.command(source, *arguments), env=environment, input=input, timeout_s=60)
         self.assertEqual(done.returncode, code, f"{tool.name}\n{done.stdout}{done.stderr}")
         return done
 
@@ -59,6 +60,15 @@ class Clients(ExampleCase):
         for tool in MEMORY:
             done = self.client(tool, EXAMPLES / "blocking_client.c", "localhost", port, ca(), "was it a car")
             self.assertEqual(done.stdout, "rac a ti saw\n")
+
+    def test_the_systems_authorities(self):
+        """As OpenSSL's programs, it is told by the environment where the system has them."""
+        port, stranger = self.s_server("-rev"), certs.authority("stranger").cert
+        for authority, code, words in ((ca(), 0, "rac a ti saw"), (stranger, 1, "UNKNOWN_ISSUER")):
+            arguments = ("localhost", port, "system", "was it a car")
+            where = {"SSL_CERT_FILE": str(authority)}
+            done = self.client(SANITIZERS, EXAMPLES / "blocking_client.c", *arguments, code=code, **where)
+            self.assertIn(words, done.stdout + done.stderr)
 
     def test_client_in_cxx(self):
         port = self.s_server("-rev")

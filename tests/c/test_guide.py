@@ -30,8 +30,8 @@ void fragment(sealwire_conn *conn, const sealwire_config *config, int fd)
 GIVEN_CXX = """
 #include <iostream>
 #include <sealwire.hpp>
-void fragment(int fd, const std::string &pem);
-void fragment(int fd, const std::string &pem)
+void fragment(int fd);
+void fragment(int fd)
 {
     char buf[4096];
 """

@@ -2,12 +2,16 @@
 
 import tomllib
 
-from toolchain import BUILT, ROOT, STRICT, CCase, checked, installed
+from harness.process import program
+from toolchain import BUILD_PATIENCE_S, BUILT, ROOT, STRICT, CCase, Tree, checked, installed
 
 CONSUMER = ROOT / "tests/c/consumer"
 
 
 class Consumers(CCase):
+    # The packages have the command line too, which is built then where it was not.
+    deadline_s = BUILD_PATIENCE_S
+
     def setUp(self):
         super().setUp()
         self.tree = installed()
@@ -34,6 +38,20 @@ class Consumers(CCase):
             self.assertLessEqual(self.needed, set(linked.split()))
             self.judge(build / f"{language}_sealwire", is_static=False)
             self.judge(build / f"{language}_static", is_static=True)
+
+    def test_by_debian_packages(self):
+        if program("dpkg-shlibdeps") is None:
+            self.skipTest("dpkg-dev is not installed")
+        checked("make", "-C", ROOT, "deb", f"DEB={self.scratch}", timeout_s=BUILD_PATIENCE_S)
+        library = self.said.split(":")[0]
+        depends = {"sealwire": "libc6", "libsealwire0": "libc6", "libsealwire-dev": f"libsealwire0 (= {library})"}
+        for name, needed in depends.items():
+            (package,) = self.scratch.glob(f"{name}_{library}_*.deb")
+            self.assertIn(needed, checked("dpkg-deb", "-f", package, "Depends"))
+            checked("dpkg-deb", "-x", package, self.scratch / "root")
+        self.tree = Tree(self.scratch / "root", multiarch=checked("dpkg-architecture", "-qDEB_HOST_MULTIARCH").strip())
+        self.judge(self.built(["gcc", "-std=c11"], "consumer.c", is_static=False), is_static=False)
+        self.assertEqual(checked(self.tree.root / "usr/bin/sealwire", "--version"), f"sealwire {library}\n")
 
     def built(self, compiler: list[str], source: str, is_static: bool):
         program = self.scratch / f"{source}-{is_static}"

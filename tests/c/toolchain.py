@@ -49,6 +49,8 @@ class Tree:
 
     root: Path
     prefix: str = "/usr"
+    # The folder of libraries below usr/lib, where there is one for each architecture.
+    multiarch: str = ""
 
     @property
     def include(self) -> Path:
@@ -56,7 +58,7 @@ class Tree:
 
     @property
     def lib(self) -> Path:
-        return self.root / "usr/lib"
+        return self.root / "usr/lib" / self.multiarch
 
     @property
     def shared(self) -> Path:

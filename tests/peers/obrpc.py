@@ -33,6 +33,8 @@ BYPASS = {0x851, 0x853, 0x855, *range(0x1101, 0x1125)}
 NOT_SUPPORTED, UNKNOWN_PACKET, UNKNOWN_CONNECTION = -4007, -4118, -4174
 
 KEEPALIVE_PREAMBLE = bytes.fromhex("1234567877668833" "0009" "6683221dd298cc23" "00")
+# With which libeasy's preambles begin, those of calls among them.
+EASY_HEAD = KEEPALIVE_PREAMBLE[:10]
 
 
 def main():
@@ -81,8 +83,12 @@ def serve_one(sock, methods, contexts, habits, args):
     stream.segment = args.segment
     say("began", beginning.method, beginning.gid, "encrypted" if beginning.is_encrypted else "plain")
     try:
-        if beginning.method is None and sock.recv(19, socket.MSG_PEEK) == KEEPALIVE_PREAMBLE:
-            answer_keepalive(stream)
+        if beginning.method is None:
+            first = sock.recv(len(KEEPALIVE_PREAMBLE), socket.MSG_PEEK)
+            if first == KEEPALIVE_PREAMBLE:
+                answer_keepalive(stream)
+            elif first.startswith(EASY_HEAD):
+                stream.read(len(KEEPALIVE_PREAMBLE))
         Session(stream, beginning, args).run()
     except EOFError:
         say("ended")

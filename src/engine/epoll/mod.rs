@@ -95,7 +95,7 @@ impl Backend for EpollBackend {
     }
 
     fn local_address(&self, key: SocketKey) -> io::Result<Address> {
-        (self.sockets.local_address(key)).ok_or_else(socket::not_accepted)
+        (self.sockets.local_address(key)).ok_or_else(socket::unknown_address)
     }
 
     fn accept(&mut self, key: SocketKey) {
@@ -109,7 +109,8 @@ impl Backend for EpollBackend {
     fn connect(&mut self, address: &Address, options: &SocketOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.sockets.counters.syscalls;
         let (socket, sockaddr) = socket::open(address, options, syscalls)?;
-        self.sockets.connect(socket, &sockaddr)
+        self.sockets
+            .connect(socket, &sockaddr, options.is_recognized)
     }
 
     fn adopt(&mut self, fd: OwnedFd, options: &SocketOptions) -> io::Result<SocketKey> {

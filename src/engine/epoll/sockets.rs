@@ -51,7 +51,8 @@ struct EpollSocket {
     io: Socket,
     /// Where it listens; none for a stream.
     bound: Option<socket::Bound>,
-    /// Where the peer of an accepted connection connected to.
+    /// Where the peer of an accepted connection connected to; of a connection that is recognized,
+    /// where it came from.
     local: Option<SocketAddr>,
     send: Option<Buf>,
     is_connecting: bool,
@@ -105,13 +106,21 @@ impl Sockets {
         self.add(EpollSocket::new(io))
     }
 
-    pub(super) fn connect(&mut self, io: Socket, to: &SockAddr) -> io::Result<SocketKey> {
+    pub(super) fn connect(
+        &mut self,
+        io: Socket,
+        to: &SockAddr,
+        is_recognized: bool,
+    ) -> io::Result<SocketKey> {
         // Before it is registered, or epoll reports that the socket has hung up.
         self.counters.syscalls += 1;
         let result = io.connect(to);
         let is_connecting = matches!(&result, Err(error) if is_in_progress(error));
+        self.counters.syscalls += u64::from(is_recognized);
+        let local = is_recognized.then(|| socket::own_address(&SockRef::from(&io)));
         let key = self.add(EpollSocket {
             is_connecting,
+            local: local.flatten(),
             ..EpollSocket::new(io)
         })?;
         if !is_connecting {
@@ -120,7 +129,8 @@ impl Sockets {
         Ok(key)
     }
 
-    /// Where a listener listens, or the peer of an accepted connection connected to.
+    /// Where a listener listens, the peer of an accepted connection connected to, or a connection
+    /// came from that is recognized.
     pub(super) fn local_address(&self, key: SocketKey) -> Option<Address> {
         let socket = &self.sockets[key.0 as usize];
         let local = || socket.local.map(Address::Ip);

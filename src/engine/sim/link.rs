@@ -1,7 +1,9 @@
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use slab::Slab;
 
+use crate::engine::address::Address;
 use crate::engine::backend::SocketKey;
 
 /// The connections of the network, each of two ends.
@@ -15,6 +17,8 @@ pub(super) struct End {
     pub(super) other: usize,
     /// The back end's socket; none on a scripted peer and in an accept queue.
     pub(super) socket: Option<SocketKey>,
+    /// Where the connection was made to; none on the end that made it.
+    pub(super) meant_for: Option<Address>,
     /// What the other end sent and this one has not taken.
     inbound: VecDeque<u8>,
     /// The other end's stream has ended.
@@ -49,10 +53,13 @@ impl Links {
         }
     }
 
-    /// A connection; returns the end that connects and the end that is accepted.
-    pub(super) fn connect(&mut self) -> (usize, usize) {
+    /// A connection to `address`; returns the end that connects and the end that is accepted.
+    pub(super) fn connect(&mut self, address: &Address) -> (usize, usize) {
         let near = self.ends.insert(End::new());
-        let far = self.ends.insert(End::new());
+        let far = self.ends.insert(End {
+            meant_for: Some(address.clone()),
+            ..End::new()
+        });
         self.ends[near].other = far;
         self.ends[far].other = near;
         (near, far)
@@ -64,6 +71,13 @@ impl Links {
 
     pub(super) fn end_mut(&mut self, end: usize) -> &mut End {
         &mut self.ends[end]
+    }
+
+    /// The address that a connection comes from whose connecting end is `near`: no other one's
+    /// while it lives.
+    pub(super) fn source(near: usize) -> SocketAddr {
+        let port = 1_024 + (near % 60_000) as u16;
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)
     }
 
     pub(super) fn input(&self, end: usize) -> Input {
@@ -142,6 +156,7 @@ impl End {
         Self {
             other: usize::MAX,
             socket: None,
+            meant_for: None,
             inbound: VecDeque::new(),
             is_ended: false,
             is_reset: false,

@@ -64,6 +64,8 @@ pub struct Faults {
     pub short_recv: u32,
     /// A receive that ends by itself.
     pub recv_end: u32,
+    /// A receive that lets others go first though there is more.
+    pub recv_pause: u32,
     /// A receive that finds no buffer.
     pub starved: u32,
     /// An accept that finds no descriptor.
@@ -97,13 +99,14 @@ impl Default for SimOptions {
 }
 
 impl Faults {
-    /// Everything that loses nothing: late, short, ended, starved and spurious.
+    /// Everything that loses nothing: late, short, ended, paused, starved and spurious.
     pub fn harmless() -> Self {
         Self {
             late_steps_max: 20,
             short_send: 200,
             short_recv: 200,
             recv_end: 50,
+            recv_pause: 500,
             starved: 30,
             spurious: 20,
             ..Self::default()
@@ -143,6 +146,13 @@ impl Sim {
     pub fn connect(&self, address: &Address) -> Option<SimPeer> {
         let end = self.world.borrow_mut().connect_peer(address)?;
         Some(SimPeer::new(Rc::clone(&self.world), end))
+    }
+
+    /// Has connections to `from` arrive at the listener at `to`, as a packet filter does; there
+    /// they say that they were meant for `from`. Where scripted peers listen at `from`, the back
+    /// end's own connections are excepted.
+    pub fn redirect(&self, from: &Address, to: &Address) {
+        self.world.borrow_mut().redirect(from, to);
     }
 
     /// Lets the back end connect to `address`, where scripted peers take the other end by

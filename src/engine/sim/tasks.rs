@@ -1,12 +1,11 @@
 //! What happens when its time has come.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 
-use super::link::{Input, Room};
+use super::link::{Input, Links, Room};
 use super::world::{Entry, Receiving, Role, Task, World};
 use crate::buf::Buf;
-use crate::engine::address::PeerAddress;
+use crate::engine::address::{Address, PeerAddress};
 use crate::engine::backend::{Completion, SocketKey};
 use crate::engine::lease::Lease;
 
@@ -86,7 +85,7 @@ impl World {
         };
         let address = address.clone();
         let is_refused = self.rng.chance(self.options.faults.refused);
-        let listener = self.listener(&address).filter(|_| !is_refused);
+        let listener = self.reached(&address).filter(|_| !is_refused);
         let scripted = self
             .scripted
             .get_mut(&address.to_string())
@@ -94,22 +93,34 @@ impl World {
         let result = if listener.is_none() && scripted.is_none() {
             Err(io::Error::from_raw_os_error(libc::ECONNREFUSED))
         } else {
-            let (near, far) = self.links.connect();
+            let (near, far) = self.links.connect(&address);
             if let Some(queue) = scripted {
                 queue.push_back(far);
-            }
-            if let Some(listener) = listener {
+            } else if let Some(listener) = listener {
                 self.listener_mut(listener).queue.push_back(far);
                 self.wake_accept(listener);
             }
             self.links.end_mut(near).socket = Some(key);
-            self.sockets[key.0 as usize].role = Role::Stream(near);
+            let socket = &mut self.sockets[key.0 as usize];
+            socket.role = Role::Stream(near);
+            socket.local = Some(Address::Ip(Links::source(near)));
             Ok(())
         };
         self.completions.push(Completion::Connected { key, result });
     }
 
+    /// Takes as much as there is, and as there are buffers for.
     fn run_recv(&mut self, key: SocketKey) {
+        self.sockets[key.0 as usize].is_recv_due = false;
+        while self.recv_one(key) {
+            if self.rng.chance(self.options.faults.recv_pause) {
+                return self.wake_recv(key);
+            }
+        }
+    }
+
+    /// One receive, and whether it brought bytes and goes on.
+    fn recv_one(&mut self, key: SocketKey) -> bool {
         let faults = self.options.faults;
         let is_exhausted = self.leases_len == self.options.recv_buf_count;
         let is_starved = is_exhausted || self.rng.chance(faults.starved);
@@ -118,9 +129,8 @@ impl World {
         let is_broken = self.rng.chance(faults.broken);
 
         let socket = &mut self.sockets[key.0 as usize];
-        socket.is_recv_due = false;
         let (Role::Stream(end), true) = (&socket.role, socket.receiving != Receiving::Off) else {
-            return;
+            return false;
         };
         let end = *end;
         if is_broken {
@@ -155,9 +165,10 @@ impl World {
                     socket.receiving = Receiving::Off;
                 }
                 self.complete_recv(key, end, len, more);
-                self.wake_recv(key);
+                return more;
             }
         }
+        false
     }
 
     fn run_recv_stop(&mut self, key: SocketKey) {
@@ -224,14 +235,14 @@ impl World {
 
     fn complete_accept(&mut self, listener: SocketKey, end: usize) {
         let key = self.insert(Role::Stream(end));
-        let local = self.listener_mut(listener).address.clone();
-        self.sockets[key.0 as usize].local = Some(local);
-        self.links.end_mut(end).socket = Some(key);
-        let port = 1_024 + (self.sequence % 60_000) as u16;
+        let accepted = self.links.end_mut(end);
+        accepted.socket = Some(key);
+        let source = Links::source(accepted.other);
+        self.sockets[key.0 as usize].local = accepted.meant_for.clone();
         self.completions.push(Completion::Accepted {
             listener,
             key,
-            peer: PeerAddress::Ip(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+            peer: PeerAddress::Ip(source),
         });
     }
 

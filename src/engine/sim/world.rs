@@ -25,6 +25,8 @@ pub(super) struct World {
     pub(super) links: Links,
     /// Listeners of scripted peers, and the ends that wait there.
     pub(super) scripted: BTreeMap<String, VecDeque<usize>>,
+    /// From where to where, see [`Sim::redirect`](super::Sim::redirect).
+    redirects: BTreeMap<String, Address>,
     agenda: BinaryHeap<Reverse<Entry>>,
     /// Orders entries of one time, and tells sockets of one key apart.
     pub(super) sequence: u64,
@@ -36,7 +38,7 @@ pub(super) struct World {
 
 pub(super) struct Socket {
     pub(super) role: Role,
-    /// Where the peer of an accepted connection connected to.
+    /// Where the peer of an accepted connection connected to, or a connection came from.
     pub(super) local: Option<Address>,
     /// Sequence number at its making.
     pub(super) made: u64,
@@ -73,6 +75,9 @@ pub(super) enum Receiving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry {
     pub(super) at_ns: u64,
+    /// Receives that are armed anew come first among those of one time, see
+    /// [`Backend::recv`](crate::engine::backend::Backend::recv).
+    is_behind: bool,
     pub(super) sequence: u64,
     pub(super) key: SocketKey,
     pub(super) made: u64,
@@ -102,6 +107,7 @@ impl World {
             steps: 0,
             sockets: Slab::new(),
             scripted: BTreeMap::new(),
+            redirects: BTreeMap::new(),
             agenda: BinaryHeap::new(),
             sequence: 0,
             completions: Vec::new(),
@@ -197,7 +203,9 @@ impl World {
         let socket = self.open_socket(key);
         assert_eq!(socket.receiving, Receiving::Off, "recv while one is armed");
         socket.receiving = Receiving::Armed;
-        self.wake_recv(key);
+        if self.is_recv_due(key) {
+            self.push(key, Task::Recv, self.now_ns, false);
+        }
     }
 
     pub(super) fn recv_stop(&mut self, key: SocketKey) {
@@ -263,6 +271,8 @@ impl World {
                 self.run(entry);
             }
             if !self.completions.is_empty() {
+                // What is late comes closer, also where something is there at every wait.
+                self.now_ns += if self.agenda.is_empty() { 0 } else { STEP_NS };
                 return completions.append(&mut self.completions);
             }
             let next = self.agenda.peek().map(|Reverse(entry)| entry.at_ns);
@@ -282,13 +292,17 @@ impl World {
         self.scripted.insert(address.to_string(), VecDeque::new());
     }
 
+    pub(super) fn redirect(&mut self, from: &Address, to: &Address) {
+        self.redirects.insert(from.to_string(), to.clone());
+    }
+
     pub(super) fn accept_peer(&mut self, address: &Address) -> Option<usize> {
         self.scripted.get_mut(&address.to_string())?.pop_front()
     }
 
     pub(super) fn connect_peer(&mut self, address: &Address) -> Option<usize> {
-        let key = self.listener(address)?;
-        let (near, far) = self.links.connect();
+        let key = self.reached(address)?;
+        let (near, far) = self.links.connect(address);
         self.listener_mut(key).queue.push_back(far);
         self.wake_accept(key);
         Some(near)
@@ -361,17 +375,22 @@ impl World {
     }
 
     pub(super) fn wake_recv(&mut self, key: SocketKey) {
-        let socket = &mut self.sockets[key.0 as usize];
-        let Role::Stream(end) = socket.role else {
-            return;
-        };
-        if socket.receiving == Receiving::Off || socket.is_recv_due {
-            return;
-        }
-        if self.links.input(end) != Input::Nothing {
-            socket.is_recv_due = true;
+        if self.is_recv_due(key) {
             self.schedule(key, Task::Recv);
         }
+    }
+
+    /// Whether a receive is to be run for which that was not asked yet.
+    fn is_recv_due(&mut self, key: SocketKey) -> bool {
+        let socket = &mut self.sockets[key.0 as usize];
+        let Role::Stream(end) = socket.role else {
+            return false;
+        };
+        if socket.receiving == Receiving::Off || socket.is_recv_due {
+            return false;
+        }
+        socket.is_recv_due = self.links.input(end) != Input::Nothing;
+        socket.is_recv_due
     }
 
     pub(super) fn wake_send(&mut self, key: SocketKey) {
@@ -402,12 +421,17 @@ impl World {
             at_ns = at_ns.max(socket.output_at);
             socket.output_at = at_ns;
         }
+        self.push(key, task, at_ns, true);
+    }
+
+    fn push(&mut self, key: SocketKey, task: Task, at_ns: u64, is_behind: bool) {
         self.sequence += 1;
         self.agenda.push(Reverse(Entry {
             at_ns,
+            is_behind,
             sequence: self.sequence,
             key,
-            made: socket.made,
+            made: self.sockets[key.0 as usize].made,
             task,
         }));
     }
@@ -435,6 +459,12 @@ impl World {
         let socket = &mut self.sockets[key.0 as usize];
         assert!(!socket.is_closing, "a call on a closed socket");
         socket
+    }
+
+    /// The listener at which a connection to `address` arrives.
+    pub(super) fn reached(&self, address: &Address) -> Option<SocketKey> {
+        let redirected = self.redirects.get(&address.to_string());
+        self.listener(redirected.unwrap_or(address))
     }
 
     pub(super) fn listener(&self, address: &Address) -> Option<SocketKey> {

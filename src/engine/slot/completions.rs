@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Life, Output, Receiving, Slot};
 use crate::buf::Buf;
+use crate::engine::address::{Address, PeerAddress};
 use crate::engine::events::{Event, Stage};
 use crate::engine::io::Io;
 use crate::engine::lease::Lease;
@@ -19,6 +20,7 @@ impl Slot {
                 self.deadline = None;
                 self.opened_at = io.now.monotonic;
                 self.stage = Stage::Handshake;
+                self.note_own(io);
                 if let Some(conn) = self.conn.take() {
                     self.open(conn, io);
                 }
@@ -35,6 +37,7 @@ impl Slot {
             self.receiving = Receiving::Off;
         }
         self.last_activity = io.now.monotonic;
+        self.judge_own(io);
         match self.life {
             Life::Open | Life::Failing => self.inbox.push(lease, io),
             _ => {
@@ -119,6 +122,25 @@ impl Slot {
             && let Err(error) = conn.handle_timeout(io.now)
         {
             self.fail(error, io);
+        }
+    }
+
+    /// Bytes have arrived, and an own connection is noted before it sends any.
+    fn judge_own(&mut self, io: &Io) {
+        if self.is_own.is_none()
+            && let Some(to) = self.redirected_from
+            && let PeerAddress::Ip(from) = self.peer
+        {
+            self.is_own = Some(io.own.contains(from, to));
+        }
+    }
+
+    fn note_own(&mut self, io: &Io) {
+        if self.is_recognized
+            && let PeerAddress::Ip(to) = self.peer
+            && let Ok(Address::Ip(from)) = io.backend.local_address(self.key)
+        {
+            self.own = Some(io.own.enter(from, to));
         }
     }
 

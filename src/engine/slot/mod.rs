@@ -1,5 +1,6 @@
 mod completions;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::events::{ConnId, Event, Stage};
 use super::fifo::Fifos;
 use super::inbox::{Chunk, Inbox};
 use super::io::Io;
+use super::own::OwnConnection;
 use crate::buf::{Buf, Pools};
 use crate::conn::{ConnEvent, Connection};
 use crate::error::{Error, Result};
@@ -25,6 +27,8 @@ use crate::tls::Facts;
 pub(super) struct Slot {
     pub(super) id: ConnId,
     pub(super) peer: PeerAddress,
+    /// Where the peer of a connection that was redirected here connected to.
+    pub(super) redirected_from: Option<SocketAddr>,
     pub(super) user_data: u64,
     /// When the socket was connected; that of its making before.
     pub(super) opened_at: Monotonic,
@@ -55,6 +59,13 @@ pub(super) struct Slot {
     is_shutdown_wanted: bool,
     /// The rest of a send that came back short.
     unsent: Option<Buf>,
+
+    /// It is to be known by its ends once it is connected.
+    is_recognized: bool,
+    /// While it is.
+    own: Option<OwnConnection>,
+    /// Whether the peer is such a connection, once something has arrived.
+    is_own: Option<bool>,
 
     /// When connecting is given up, or lingering.
     deadline: Option<Monotonic>,
@@ -106,6 +117,7 @@ impl Slot {
         Self {
             id,
             peer,
+            redirected_from: None,
             user_data: 0,
             opened_at: now,
             last_activity: now,
@@ -125,6 +137,9 @@ impl Slot {
             in_flight: None,
             is_shutdown_wanted: false,
             unsent: None,
+            is_recognized: false,
+            own: None,
+            is_own: None,
             deadline: None,
             timer: None,
             is_connected_due: false,
@@ -135,12 +150,19 @@ impl Slot {
     }
 
     /// Waits for the socket to be connected before `conn` starts.
-    pub(super) fn connect(&mut self, conn: Connection, user_data: u64, deadline: Monotonic) {
+    pub(super) fn connect(
+        &mut self,
+        conn: Connection,
+        user_data: u64,
+        deadline: Monotonic,
+        is_recognized: bool,
+    ) {
         self.conn = Some(conn);
         self.user_data = user_data;
         self.life = Life::Connecting;
         self.stage = Stage::Connect;
         self.deadline = Some(deadline);
+        self.is_recognized = is_recognized;
     }
 
     pub(super) fn start(&mut self, conn: Connection, user_data: u64, io: &mut Io) {
@@ -248,6 +270,8 @@ impl Slot {
             return;
         }
         self.life = Life::Closed;
+        // While the socket is there, whose ends nobody else can have.
+        self.own = None;
         self.inbox.clear(io);
         if let Some(buf) = self.unsent.take() {
             io.pools.send.give(buf);
@@ -264,6 +288,10 @@ impl Slot {
     pub(super) fn key(&self) -> Option<SocketKey> {
         let is_closed = matches!(self.life, Life::Closed | Life::Dead);
         (!is_closed).then_some(self.key)
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.is_own == Some(true)
     }
 
     pub(super) fn stage(&self) -> Stage {

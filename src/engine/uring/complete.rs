@@ -104,10 +104,14 @@ impl UringBackend {
     }
 
     fn on_connect(&mut self, key: SocketKey, result: i32, completions: &mut Vec<Completion>) {
-        let socket = self.socket_mut(key);
+        let result = to_result(result).map(drop);
+        let socket = &mut self.sockets[key.0 as usize];
         socket.connect_to = None;
         if !socket.is_closing {
-            let result = to_result(result).map(drop);
+            if let (Ok(()), FileRef::Descriptor(fd)) = (&result, &socket.file) {
+                self.counters.syscalls += 1;
+                socket.local = socket::own_address(&SockRef::from(fd));
+            }
             completions.push(Completion::Connected { key, result });
         }
     }

@@ -105,7 +105,8 @@ struct UringSocket {
     connect_to: Option<Box<SockAddr>>,
     /// Where it listens.
     bound: Option<socket::Bound>,
-    /// Where the peer of an accepted connection connected to.
+    /// Where the peer of an accepted connection connected to; of a connection that is recognized,
+    /// where it came from.
     local: Option<SocketAddr>,
     is_closing: bool,
 }
@@ -114,8 +115,8 @@ struct UringSocket {
 enum FileRef {
     /// By its slot in the table of registered files, which is its key. No descriptor is in use.
     Registered(u32),
-    /// By a descriptor: listeners, whose address and queue are asked for, and what the table has no
-    /// room for.
+    /// By a descriptor: listeners, whose address and queue are asked for, connections that are
+    /// recognized, whose address is, and what the table has no room for.
     Descriptor(OwnedFd),
 }
 
@@ -309,7 +310,7 @@ impl Backend for UringBackend {
         let socket = &self.sockets[key.0 as usize];
         let bound = socket.bound.as_ref().map(|bound| bound.address.clone());
         let local = || socket.local.map(Address::Ip);
-        bound.or_else(local).ok_or_else(socket::not_accepted)
+        bound.or_else(local).ok_or_else(socket::unknown_address)
     }
 
     fn accept(&mut self, key: SocketKey) {
@@ -333,7 +334,10 @@ impl Backend for UringBackend {
     fn connect(&mut self, address: &Address, options: &SocketOptions) -> io::Result<SocketKey> {
         let syscalls = &mut self.counters.syscalls;
         let (stream, sockaddr) = socket::open(address, options, syscalls)?;
-        let key = self.add_stream(stream.into());
+        let key = match options.is_recognized {
+            true => self.add(UringSocket::new(FileRef::Descriptor(stream.into()))),
+            false => self.add_stream(stream.into()),
+        };
         let socket = self.socket_mut(key);
         let fd = socket.fd();
         let sockaddr = socket.connect_to.insert(Box::new(sockaddr));

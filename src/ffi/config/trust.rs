@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
 use super::builder::{Builder, End, one_of, sealwire_config_builder, set, unusable};
-use super::files::{File, read};
+use super::files::{File, read, read_system};
 use crate::ffi::pointer;
 use crate::ffi::result::Failure;
 use crate::ffi::result::sealwire_result;
@@ -63,8 +63,7 @@ pub extern "C" fn sealwire_config_builder_add_roots_pem(
     })
 }
 
-/// The same from a file. The authorities of the operating system are in such a file as well:
-/// /etc/ssl/certs/ca-certificates.crt on Debian, /etc/pki/tls/certs/ca-bundle.crt on Red Hat.
+/// The same from a file.
 ///
 /// ::SEALWIRE_ERR_CONFIG where it cannot be read, there is none in it or one cannot be used.
 #[unsafe(no_mangle)]
@@ -75,6 +74,18 @@ pub extern "C" fn sealwire_config_builder_add_roots_file(
     set(builder, |builder| {
         builder.trust.add_roots(read("path", path)?)
     })
+}
+
+/// Adds the certificate authorities of the operating system, wherever it keeps them; the
+/// environment variables SSL_CERT_FILE and SSL_CERT_DIR say otherwise, as to OpenSSL. They are read
+/// by this call. Those that cannot be used are passed over.
+///
+/// ::SEALWIRE_ERR_CONFIG where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn sealwire_config_builder_add_roots_system(
+    builder: *mut sealwire_config_builder,
+) -> sealwire_result {
+    set(builder, |builder| builder.trust.add_roots(read_system()?))
 }
 
 /// Adds certificate revocation lists of the authorities: one or more as PEM. A certificate that is

@@ -110,7 +110,7 @@ impl sealwire_listen_options {
             socket: SocketOptions {
                 keepalive: Some(keepalive).filter(|keepalive| !keepalive.is_zero()),
                 user_timeout: Some(user_timeout).filter(|timeout| !timeout.is_zero()),
-                congestion: None,
+                ..SocketOptions::default()
             },
         })
     }

@@ -215,6 +215,7 @@ fn of_configurations(
         sealwire_config_builder_set_identity_encrypted_files(c, path, path, bytes, 9usize),
         sealwire_config_builder_add_roots_pem(c, bytes, 9usize),
         sealwire_config_builder_add_roots_file(c, path),
+        sealwire_config_builder_add_roots_system(c),
         sealwire_config_builder_add_crls_pem(c, bytes, 9usize),
         sealwire_config_builder_add_crls_file(c, path),
         sealwire_config_builder_set_crls_required(c),

@@ -387,3 +387,20 @@ aHlJRxmGunlmYQ74Y7fo1mCvQi1F86tWny62GvmUgnAvXK0t1xbeDik3VBE5+4UV
 -----END ENCRYPTED PRIVATE KEY-----
 ",
 );
+
+#[test]
+fn the_systems_authorities_judge_like_others() {
+    let client = Builder::client();
+    let result = sealwire_config_builder_add_roots_system(client.0);
+    if result != SEALWIRE_OK {
+        // This machine has none.
+        let words = "the system's authorities: holds no certificate authority";
+        return assert_says((result, client.error()), SEALWIRE_ERR_CONFIG, words);
+    }
+    let said = client_says(&client, &Builder::usual_server(), "localhost");
+    assert_says(
+        said,
+        SEALWIRE_ERR_CERT_UNKNOWN_ISSUER,
+        "the system's authorities",
+    );
+}

@@ -112,13 +112,18 @@ pub(super) fn server(
         (_, ServerMode::Verify(mode)) => server_verify(source, mode, &address, context)?,
     };
     let public_key = mysql::public_key(source, &address, &tls, context.files)?;
+    let socket = SocketOptions {
+        // Whatever redirects clients here may redirect what is made for them here as well.
+        is_recognized: address == ServerAddress::Original,
+        ..socket_options(source)
+    };
     Ok(ServerSide {
         address,
         tls,
         public_key: Arc::new(public_key),
         proxy_header: proxy::header(source, context.protocol, client_tls)?,
         conditions: trust::conditions(source),
-        socket: socket_options(source),
+        socket,
     })
 }
 
@@ -380,6 +385,7 @@ fn socket_options(source: &LegSource) -> SocketOptions {
         keepalive: seconds(source.keepalive_s.as_ref(), KEEPALIVE_S),
         user_timeout: seconds(source.user_timeout_s.as_ref(), 0),
         congestion: None,
+        is_recognized: false,
     }
 }
 

@@ -179,7 +179,9 @@ impl Sessions {
             Event::Writable { .. } => self.resume(engine, key, side.other()),
             Event::PeerClosed { .. } => self.peer_closed(engine, key, side),
             Event::Timer { .. } => self.timer(engine, key),
-            Event::Closed { error, stage, .. } => self.closed(engine, key, side, error, stage),
+            Event::Closed { error, stage, .. } => {
+                self.closed(engine, key, (side, id), error, stage);
+            }
             _ => {}
         }
     }
@@ -533,7 +535,7 @@ impl Sessions {
         &mut self,
         engine: &mut Engine,
         key: usize,
-        side: Side,
+        (side, id): (Side, ConnId),
         error: Option<Error>,
         stage: Stage,
     ) {
@@ -560,6 +562,9 @@ impl Sessions {
             }
             if session.login.is_some() {
                 return self.login_broken(engine, key, side, error, stage);
+            }
+            if side == Side::Client && engine.is_own(id) {
+                return self.came_back(engine, key, id);
             }
             if session.is_end_in_order(&error) {
                 session.end(engine);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::*;
 use crate::conn::NegotiationClient;
 use crate::frame::obrpc::Method;
+use crate::gateway::machine;
 use crate::gateway::obrpc::{Follower as CallFollower, Onward};
 
 impl Sessions {
@@ -17,6 +18,7 @@ impl Sessions {
             .local(id)
             .filter(|original| !listens(session, *original));
         match original {
+            Some(_) if engine.is_own(id) => self.came_back(engine, key, id),
             Some(original) => {
                 session.targets.set_fixed(Address::Ip(original));
                 self.connect(engine, key);
@@ -27,6 +29,20 @@ impl Sessions {
                 self.unreachable(engine, key, &Error::new(ErrorKind::Misuse, text));
             }
         }
+    }
+
+    /// The client is the gateway itself: to go on would bring it here again, without end. Whatever
+    /// else may be wrong with it is a consequence.
+    pub(super) fn came_back(&mut self, engine: &mut Engine, key: usize, id: ConnId) {
+        let to = engine.local(id).map(Address::Ip);
+        let to = to.map_or_else(String::new, |to| format!(" to {to}"));
+        let text = format!(
+            "the packet filter has redirected the gateway's own connection{to} back to it: before \
+             its rule for outgoing connections an exception is missing, in nftables \
+             \"meta skuid {} return\"",
+            machine::user_id()
+        );
+        self.unreachable(engine, key, &Error::new(ErrorKind::Misuse, text));
     }
 }
 

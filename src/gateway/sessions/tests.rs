@@ -2,6 +2,7 @@
 
 mod live;
 mod mysql;
+mod obrpc;
 mod proxy;
 mod reload;
 mod silent;
@@ -50,7 +51,7 @@ impl Bench {
         let listen_options = ListenOptions {
             backlog: 16,
             reuse_port: false,
-            is_redirected: false,
+            is_redirected: route.server.address == ServerAddress::Original,
             socket: SocketOptions::default(),
         };
         let listener = engine.listen(&ip(FRONT), &listen_options).unwrap();

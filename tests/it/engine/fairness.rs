@@ -38,16 +38,18 @@ fn whoever_found_no_buffer_is_not_overtaken_on_epoll() {
 fn whoever_found_no_buffer_is_not_overtaken_in_the_simulator() {
     for seed in 0..20 {
         for buf_count in BUF_COUNTS {
-            overtake_simulated(seed, buf_count);
+            for late_steps_max in [0, 2] {
+                overtake_simulated(seed, late_steps_max, buf_count);
+            }
         }
     }
 }
 
-fn overtake_simulated(seed: u64, buf_count: u16) {
+fn overtake_simulated(seed: u64, late_steps_max: u64, buf_count: u16) {
     let sim = Sim::new(SimOptions {
         seed,
         faults: Faults {
-            late_steps_max: 2,
+            late_steps_max,
             ..Faults::default()
         },
         recv_buf_len: BUF_LEN,

@@ -31,6 +31,7 @@ macro_rules! on_every_backend {
 
 on_every_backend! {
     a_closed_connection_sends_what_is_queued
+    a_recognized_connection_knows_where_it_comes_from
     a_refused_connect_is_reported
     a_refused_request_is_answered_and_closed
     a_slow_reader_stops_the_writer

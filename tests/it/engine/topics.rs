@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealwire::engine::{Event, RelayState, SocketOptions, Stage};
+use sealwire::engine::{Event, PeerAddress, RelayState, SocketOptions, Stage};
 use sealwire::error::ErrorKind;
 use sealwire::limits;
 use sealwire::tls::ServerName;
@@ -244,6 +244,35 @@ pub(super) fn a_refused_connect_is_reported(open: Open) {
     assert_eq!(error.os_error(), Some(libc::ECONNREFUSED), "{error}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
     assert_eq!(engine.user_data(id), 9);
+}
+
+pub(super) fn a_recognized_connection_knows_where_it_comes_from(open: Open) {
+    let Some(mut engine) = open() else { return };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let listener = engine.listen(&any, &listen_options()).unwrap();
+    let address = engine.local_address(listener).unwrap();
+    let conn = Protocol::Plain.client(engine.now(), engine.pools());
+    let options = SocketOptions {
+        is_recognized: true,
+        ..SocketOptions::default()
+    };
+    let patience = Duration::from_secs(5);
+    let id = engine
+        .connect(&address, conn, &options, patience, 0)
+        .unwrap();
+    let mut events = Vec::new();
+    let (mut own, mut accepted) = (None, None);
+    while own.is_none() || accepted.is_none() {
+        engine.wait(None, &mut events).unwrap();
+        for event in &events {
+            match event {
+                Event::Connected { .. } => own = engine.local(id),
+                Event::Accepted { peer, .. } => accepted = Some(*peer),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(own.map(PeerAddress::Ip), accepted);
 }
 
 pub(super) fn plaintext_to_a_tls_port_fails_the_handshake(open: Open) {

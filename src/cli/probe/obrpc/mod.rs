@@ -26,7 +26,7 @@ use crate::frame::obrpc::{
 use crate::gateway::config::ServerAddress;
 use crate::rpc::{Call, Client, ClientLimits};
 use crate::stream::Stream;
-use crate::tls::Witness;
+use crate::tls::{ClientConfig, Witness};
 use crate::wire::Reader;
 
 /// Tries every way at the server that `link` is connected to.
@@ -93,16 +93,22 @@ impl Trial<'_> {
     }
 
     fn begin(&self, link: Link, witness: Arc<Witness>) -> Result<Stream<Link>> {
-        let (method, shows_certificate) = match self.way {
-            Way::Negotiated {
-                method,
-                shows_certificate,
-            } => (method, shows_certificate),
-            Way::Local => (Method::SslIo, false),
-            Way::Plain | Way::TableApi | Way::NetKeepalive => return Ok(link.into_stream()),
-        };
-        let identity = self.examiner.identity.clone().filter(|_| shows_certificate);
+        let identity = self.examiner.identity.clone();
+        let identity = identity.filter(|_| self.way.shows_certificate());
         let tls = believing(identity, witness, self.probe.timeout());
+        let (clock, mut pools) = (Clock::start(), Pools::new(4));
+        let method = match self.way {
+            Way::Negotiated { method, .. } => method,
+            Way::Local => Method::SslIo,
+            Way::DirectTls { .. } => {
+                let (config, name) = (ClientConfig::new(&tls)?, &self.examiner.name);
+                let conn = Connection::client(&config, name, clock.now(), &mut pools)?;
+                return Ok(Stream::new(conn, link, clock, pools));
+            }
+            Way::Plain | Way::Libeasy | Way::TableApi | Way::NetKeepalive => {
+                return Ok(link.into_stream());
+            }
+        };
         let options = NegotiationOptions {
             timeout: self.probe.timeout(),
             requires_binding: false,
@@ -111,13 +117,17 @@ impl Trial<'_> {
         let name = self.examiner.name.clone();
         let mut client = NegotiationClient::new(method, DEFAULT_GID, Some(&tls), name, options)?;
         client.is_exempt = self.way == Way::Local;
-        let (clock, mut pools) = (Clock::start(), Pools::new(4));
         let conn = Connection::negotiated_client(&client, clock.now(), &mut pools);
         Ok(Stream::new(conn, link, clock, pools))
     }
 
     fn converse(&self, stream: &mut Stream<Link>) -> Result<Answer> {
         stream.handshake()?;
+        if self.way == Way::Libeasy {
+            stream
+                .write_all(&preamble(EasyChannel::Rpc))
+                .map_err(lost)?;
+        }
         let answer = match self.way {
             Way::NetKeepalive => keep_alive(stream)?,
             Way::TableApi => self.call(stream, TABLE_API_OF_NOBODY)?,
@@ -167,11 +177,7 @@ impl Trial<'_> {
 
 /// Asks whether the server lives, as nodes do of each other.
 fn keep_alive(stream: &mut Stream<Link>) -> Result<Answer> {
-    let preamble = EasyPreamble {
-        channel: EasyChannel::NetKeepalive,
-        thread: 0,
-    };
-    let mut question = preamble.encode();
+    let mut question = preamble(EasyChannel::NetKeepalive);
     question.push(KEEPALIVE_BYTE);
     stream.write_all(&question).map_err(lost)?;
     stream.flush().map_err(lost)?;
@@ -186,6 +192,10 @@ fn keep_alive(stream: &mut Stream<Link>) -> Result<Answer> {
             return Ok(Answer::Alive);
         }
     }
+}
+
+fn preamble(channel: EasyChannel) -> Vec<u8> {
+    EasyPreamble { channel, thread: 0 }.encode()
 }
 
 fn hung_up() -> Error {

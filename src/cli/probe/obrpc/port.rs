@@ -24,8 +24,15 @@ pub(super) enum Way {
     Local,
     /// With a request in the clear.
     Plain,
+    /// With a request in the clear behind the preamble of libeasy.
+    Libeasy,
     /// With a request in the clear that is one of the table API.
     TableApi,
+    /// With TLS at once.
+    DirectTls {
+        /// Where the server asks for one.
+        shows_certificate: bool,
+    },
     /// As the side channel by which nodes know that others live.
     NetKeepalive,
 }
@@ -118,17 +125,24 @@ impl Port {
 
     /// Whether a call was answered over TLS whose client showed no certificate.
     pub(super) fn takes_anybody(&self) -> Option<bool> {
-        self.takes(Way::negotiated(Method::SslIo, false))
+        let shows_certificate = false;
+        self.takes_one_of(&[
+            Way::negotiated(Method::SslIo, shows_certificate),
+            Way::DirectTls { shows_certificate },
+        ])
+    }
+
+    /// Whether a call was answered over TLS without a negotiation.
+    pub(super) fn takes_direct_tls(&self) -> Option<bool> {
+        self.takes_one_of(
+            &[true, false].map(|shows_certificate| Way::DirectTls { shows_certificate }),
+        )
     }
 
     /// Whether a call was answered in the clear, negotiated or not.
     pub(super) fn takes_plaintext(&self) -> Option<bool> {
-        let negotiated = self.takes(Way::negotiated(Method::None, false));
-        match (negotiated, self.takes(Way::Plain)) {
-            (Some(true), _) | (_, Some(true)) => Some(true),
-            (Some(false), Some(false)) => Some(false),
-            _ => None,
-        }
+        let negotiated = Way::negotiated(Method::None, false);
+        self.takes_one_of(&[negotiated, Way::Plain, Way::Libeasy])
     }
 
     /// Whether the method is there, be it for this client or for others: a server acknowledges no
@@ -165,6 +179,16 @@ impl Port {
         attempts.find(|attempt| attempt.way == way)?.is_taken()
     }
 
+    /// Whether one of the ways was taken; false where each that was tried was refused.
+    fn takes_one_of(&self, ways: &[Way]) -> Option<bool> {
+        let attempts = self.attempts.iter().filter(|a| ways.contains(&a.way));
+        let taken: Vec<_> = attempts.map(Attempt::is_taken).collect();
+        match taken.contains(&Some(true)) {
+            true => Some(true),
+            false => (!taken.contains(&None)).then_some(false),
+        }
+    }
+
     fn ssl_io(&self) -> impl Iterator<Item = &Attempt> {
         let attempts = self.attempts.iter();
         attempts.filter(|attempt| attempt.way.method() == Some(Method::SslIo))
@@ -195,12 +219,19 @@ impl Way {
             Self::negotiated(Method::SslNoEncrypt, has_certificate),
             Self::negotiated(Method::None, false),
             Self::Plain,
+            Self::Libeasy,
             Self::TableApi,
             Self::NetKeepalive,
         ];
         if has_certificate {
             ways.insert(1, Self::negotiated(Method::SslIo, false));
+            ways.push(Self::DirectTls {
+                shows_certificate: true,
+            });
         }
+        ways.push(Self::DirectTls {
+            shows_certificate: false,
+        });
         if is_loopback {
             ways.push(Self::Local);
         }
@@ -212,6 +243,18 @@ impl Way {
             method,
             shows_certificate,
         }
+    }
+
+    pub(super) fn shows_certificate(self) -> bool {
+        matches!(
+            self,
+            Self::Negotiated {
+                shows_certificate: true,
+                ..
+            } | Self::DirectTls {
+                shows_certificate: true
+            }
+        )
     }
 
     /// What is negotiated and awaited.
@@ -233,6 +276,8 @@ impl Attempt {
             Err(error) => match error.kind() {
                 ErrorKind::Truncated | ErrorKind::TlsAlert(_) => Some(false),
                 ErrorKind::Io if is_reset(error) => Some(false),
+                // It has an answer of its own to a ClientHello.
+                ErrorKind::NotTls if matches!(self.way, Way::DirectTls { .. }) => Some(false),
                 _ => None,
             },
         }
@@ -273,14 +318,11 @@ impl Attempt {
 
     /// It was refused where a certificate was asked for and none was shown.
     pub(super) fn lacks_certificate(&self) -> bool {
-        let shows_none = matches!(
-            self.way,
-            Way::Negotiated {
-                shows_certificate: false,
-                ..
-            }
-        );
-        shows_none && self.seen.requests_certificate && self.is_taken() == Some(false)
+        let is_tls = self.is_awaited() || matches!(self.way, Way::DirectTls { .. });
+        is_tls
+            && !self.way.shows_certificate()
+            && self.seen.requests_certificate
+            && self.is_taken() == Some(false)
     }
 
     /// The server has said something that only an OB-RPC port says.
@@ -352,6 +394,12 @@ mod tests {
         method: Method::SslNoEncrypt,
         shows_certificate: true,
     };
+    const DIRECT: Way = Way::DirectTls {
+        shows_certificate: true,
+    };
+    const DIRECT_ANYBODY: Way = Way::DirectTls {
+        shows_certificate: false,
+    };
     const NONE: Way = Way::Negotiated {
         method: Method::None,
         shows_certificate: false,
@@ -404,7 +452,10 @@ mod tests {
             closed(AUTH),
             closed(NONE),
             answered(Way::Plain, ResultCode::UNKNOWN_CONNECTION),
+            answered(Way::Libeasy, ResultCode::UNKNOWN_CONNECTION),
             closed(Way::TableApi),
+            closed(DIRECT),
+            closed(DIRECT_ANYBODY),
             attempt(Way::NetKeepalive, Ok(Answer::Alive), 30),
             attempt(Way::Local, Ok(Answer::Acknowledged), 28),
         ]
@@ -437,6 +488,12 @@ mod tests {
                 vec![taken(Way::Plain), taken(Way::TableApi)],
                 vec![Fault::Plaintext],
             ),
+            (vec![taken(Way::Libeasy)], vec![Fault::Plaintext]),
+            (vec![silent(Way::Libeasy)], vec![Fault::Unclear]),
+            (vec![taken(DIRECT)], vec![]),
+            (vec![taken(DIRECT), demanded(DIRECT_ANYBODY)], vec![]),
+            (vec![taken(DIRECT_ANYBODY)], vec![Fault::Unauthenticated]),
+            (vec![silent(DIRECT_ANYBODY)], vec![Fault::Unclear]),
             (vec![taken(Way::TableApi)], vec![Fault::TableApi]),
             (vec![taken(AUTH)], vec![Fault::SslNoEncrypt]),
             (vec![demanded(AUTH)], vec![Fault::SslNoEncrypt]),
@@ -528,6 +585,7 @@ mod tests {
             (failed(IO, ErrorKind::Timeout), None, "silent"),
             (failed(IO, ErrorKind::Protocol), None, "not_obrpc"),
             (failed(IO, ErrorKind::NotTls), None, "not_tls"),
+            (failed(DIRECT, ErrorKind::NotTls), Some(false), "not_tls"),
             (failed(IO, ErrorKind::TlsIncompatible), None, "not_tls"),
         ];
         for (attempt, is_taken, how) in rows {

@@ -47,6 +47,7 @@ impl Port {
             "ssl_no_encrypt": self.offers_ssl_no_encrypt(),
             "plaintext": self.takes_plaintext(),
             "table_api": self.takes(Way::TableApi),
+            "direct_tls": self.takes_direct_tls(),
             "unauthenticated": self.takes_anybody(),
             "net_keepalive": self.takes(Way::NetKeepalive),
             "loopback_exempt": self.takes(Way::Local),
@@ -122,7 +123,9 @@ impl Way {
             Self::Negotiated { method, .. } => method.name(),
             Self::Local => "loopback",
             Self::Plain => "plain",
+            Self::Libeasy => "libeasy",
             Self::TableApi => "table_api",
+            Self::DirectTls { .. } => "direct_tls",
             Self::NetKeepalive => "net_keepalive",
         }
     }
@@ -142,19 +145,14 @@ impl Way {
                 "ssl_io that goes on in the clear, as OceanBase has it at 127.0.0.1".into()
             }
             Self::Plain => "a request in the clear".into(),
+            Self::Libeasy => "a request in the clear behind the preamble of libeasy".into(),
+            Self::DirectTls {
+                shows_certificate: true,
+            } => "TLS without a negotiation, with our certificate".into(),
+            Self::DirectTls { .. } => "TLS without a negotiation or a certificate".into(),
             Self::TableApi => "a request of the table API in the clear".into(),
             Self::NetKeepalive => "the net keepalive in the clear, which nodes need".into(),
         }
-    }
-
-    fn shows_certificate(self) -> bool {
-        matches!(
-            self,
-            Self::Negotiated {
-                shows_certificate: true,
-                ..
-            }
-        )
     }
 }
 
