@@ -169,8 +169,9 @@ impl Engine {
                 listener: listener_id,
             });
         }
-        let redirected_from = match self.io.backend.local_address(key) {
-            Ok(Address::Ip(address)) if is_redirected => Some(address),
+        let asked = is_redirected.then(|| self.io.backend.local_address(key));
+        let redirected_from = match asked {
+            Some(Ok(Address::Ip(address))) => Some(address),
             _ => None,
         };
         let slot = self.insert(key, peer);
