@@ -1,7 +1,6 @@
 """admin_tool and log_reader against peers that are written from OceanBase's protocol alone."""
 
 import hashlib
-import os
 import random
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from harness.case import free_port
 from harness.obrpc import INCUMBENT, RpcServer
 from harness.process import run
 from peers import oblog, rpc, ussl
-from peers.oblog import GROUP, Body, FetchReply, Log, LogServer, Part, header
+from peers.oblog import GROUP, Log, LogServer, Part, header
 from toolchain import EXAMPLES, ROOT, SANITIZERS, VALGRIND, CCase, Tool
 
 UNWATCHED = Tool("unwatched")
@@ -25,10 +24,10 @@ class AdminTool(CCase):
     deadline_s = 300
     needs = ("valgrind",)
 
-    def admin(self, port: int, *arguments, tool=SANITIZERS, flags=PATIENT, ca=None, host="localhost"):
+    def admin(self, port: int, *arguments, tool=SANITIZERS, flags=PATIENT, ca=None):
         own = certs.client()
         trust = ("--ca", ca or certs.authority().cert, "--cert", own.cert, "--key", own.key)
-        command = tool.command(EXAMPLES / "admin_tool.c", *trust, *flags, host, port, *arguments)
+        command = tool.command(EXAMPLES / "admin_tool.c", *trust, *flags, "localhost", port, *arguments)
         return run(*command, env=tool.environment(), timeout_s=120)
 
     def check(self, done, code: int, *words: str):
@@ -57,8 +56,8 @@ class AdminTool(CCase):
 
     def test_a_server_that_says_no(self):
         server = RpcServer(self)
-        for tool in (SANITIZERS, VALGRIND):
-            done = self.admin(server.port, "no_such_thing=1", tool=tool)
+        for tool, method in ((SANITIZERS, "ssl_io"), (VALGRIND, "none")):
+            done = self.admin(server.port, "no_such_thing=1", tool=tool, flags=("--method", method, *PATIENT))
             self.check(done, 1, "the server said no: OB_NOT_SUPPORTED (-4007): no such parameter")
 
     def test_a_server_that_does_not_answer(self):
@@ -179,7 +178,7 @@ class LogReader(CCase):
         self.assertGreater(server.broken, 20)
 
     def test_watched(self):
-        for tool, size, count in ((SANITIZERS, 16 << 20, 10), (VALGRIND, 1 << 20, 4)):
+        for tool, size, count in ((SANITIZERS, 16 << 20, 10), (VALGRIND, 1 << 19, 2)):
             log = Log(seed=3, size=size, body_len_max=size >> 8)
             breaks = plan(seed=4, mean_len=size // 8, count=count)
             server = self.serve(log, breaks=breaks, reply_len=size >> 6)
@@ -220,11 +219,22 @@ class LogReader(CCase):
             self.assertEqual((code, output), (1, b""), said)
             self.assertIn(words, said)
 
+    def test_an_end_before_that_of_the_log(self):
+        log = Log(seed=8, size=30_000, body_len_max=2_000)
+        with self.serve(log, spoil=second(changing(is_limit=True)), reply_len=10_000) as server:
+            code, output, said = self.read(SANITIZERS, server, "--until-ns", 77)
+        self.assertEqual(code, 0, said)
+        self.assertEqual((len(server.starts), set(server.limits)), (2, {77}))
+        self.assertEqual(len(output), written_before(log, int(said.split()[-1])))
+        self.assertLess(int(said.split()[-1]), log.end_lsn)
+
     def test_output_that_cannot_be_written(self):
         log = Log(seed=7, size=10_000, body_len_max=1_000)
         with self.serve(log) as server, open("/dev/full", "wb") as full:
-            command = self.command(SANITIZERS, server)
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=SANITIZERS.environment(), timeout=120)
+            done = subprocess.run(
+                self.command(SANITIZERS, server), stdout=full, stderr=subprocess.PIPE, env=SANITIZERS.environment(),
+                timeout=120,
+            )
         self.assertEqual(done.returncode, 4, done.stderr)
         self.assertIn(b"No space left on device", done.stderr)
         self.assertIn(f"next LSN {log.BEGIN_LSN}\n".encode(), done.stderr)
@@ -269,8 +279,8 @@ def written_before(log, lsn: int) -> int:
 def plan(seed: int, mean_len: int, count: int) -> list:
     """After how many bytes connections break, and how: within the handshake, and at any byte behind it."""
     dice = random.Random(seed)
-    lengths = [dice.randrange(1, 3_000) if number % 4 == 0 else dice.randrange(1, 2 * mean_len) for number in range(count)]
-    return [(length, dice.random() < 0.5) for length in lengths]
+    longest = [3_000 if number % 4 == 0 else 2 * mean_len for number in range(count)]
+    return [(dice.randrange(1, length), dice.random() < 0.5) for length in longest]
 
 
 # --- lies, of which each replaces the second reply ---

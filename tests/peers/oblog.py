@@ -275,7 +275,9 @@ class LogServer:
         self.reply_len = reply_len
         self.spoil = spoil
         self.broken = 0
+        # What was asked for: where each reply was to begin, and up to which time.
         self.starts = []
+        self.limits = []
         self.complaints = []
         self.was_idle = False
         self.host = host
@@ -340,7 +342,8 @@ class LogServer:
 
     def fetch(self, members, address):
         ls_id, lsn = members.u64(), members.u64()
-        assert members.varint() > 0 and members.varint() > 0, "no upper limit or no process"
+        self.limits.append(members.varint())
+        assert self.limits[-1] > 0 and members.varint() > 0, "no upper limit or no process"
         check_client(members, address)
         members.varint()
         assert members.take(1) == b"\0" and members.vi32() == 1 and members.varint() == 1002 and not members.rest()
