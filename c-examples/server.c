@@ -656,8 +656,8 @@ int main(int argc, char **argv)
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         given[option & 127] = optarg != NULL ? optarg : "";
-    if (given['h'] || given['?'] || optind < argc || !given['c'] || !given['k'] || !given['a'] || !given['u'] || !given['m'] ||
-        !given['r']) {
+    if (given['h'] || given['?'] || optind < argc || !given['c'] || !given['k'] || !given['a'] || !given['u'] ||
+        !given['m'] || !given['r']) {
         fprintf(given['h'] ? stdout : stderr,
                 "usage: server --cert FILE --key FILE --ca FILE --accounts FILE --mysql ADDRESS:PORT\n"
                 "              --rpc ADDRESS:PORT [--rpc-methods METHOD,...]\n"

@@ -1,4 +1,4 @@
-"""What a process has open, and how it is given back: by orders of freeing, by failures, and where there is none left."""
+"""What a process has open, and how it is given back: in orders of freeing, after failures, and where none is left."""
 
 from harness import certs
 from harness.process import run

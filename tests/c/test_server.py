@@ -222,8 +222,8 @@ class RpcPort(ServerCase):
         port = self.serve(SANITIZERS)["rpc"]
         self.check_methods(port, "ssl_io")
         stranger = certs.client("client", "stranger")
-        strangers = ("--cert", stranger.cert, "--key", stranger.key)
-        for method, *options in (("none",), ("ssl_no_encrypt",), ("ssl_io", *strangers), ("ssl_io", *WITHOUT_CERTIFICATE)):
+        strangers = ("ssl_io", "--cert", stranger.cert, "--key", stranger.key)
+        for method, *options in (("none",), ("ssl_no_encrypt",), strangers, ("ssl_io", *WITHOUT_CERTIFICATE)):
             with self.subTest(method, options=options):
                 done = self.call(port, method, "config", "c=3", options=tuple(options))
                 self.assertEqual(done.returncode, 1, done.stdout)
