@@ -58,7 +58,7 @@ class AdminTool(CCase):
         server = RpcServer(self)
         for tool, method in ((SANITIZERS, "ssl_io"), (VALGRIND, "none")):
             done = self.admin(server.port, "no_such_thing=1", tool=tool, flags=("--method", method, *PATIENT))
-            self.check(done, 1, "the server said no: OB_NOT_SUPPORTED (-4007): no such parameter")
+            self.check(done, 1, "the server said no: OB_INVALID_CONFIG (-4147): no such parameter")
 
     def test_a_server_that_does_not_answer(self):
         # The beginning needs no time of the server's where nothing is negotiated.
@@ -208,7 +208,7 @@ class LogReader(CCase):
         with self.serve(log) as server:
             code, output, said = self.read(SANITIZERS, server, "--ls", 5)
         self.assertEqual((code, output), (1, b""), said)
-        self.assertIn("the server said no: unknown result code (-4719): no log of that time", said)
+        self.assertIn("the server said no: OB_LS_NOT_EXIST (-4719): no log of that time", said)
         for changes, words in (
             ({"error": -4012}, "the server said no: OB_TIMEOUT (-4012): the log cannot be fetched"),
             ({"log": [], "group_count": 0, "next_lsn": log.BEGIN_LSN, "feedback": 1}, "not on this server"),

@@ -30,7 +30,7 @@ from rpc import Packet, Reader, obj, result_code, string, varint, vi32
 
 ECHO, ERROR, PARTS, SET_CONFIG, FETCH_LOG, START_LSN = 0x001, 0x002, 0x003, 0x106, 0x853, 0x855
 BYPASS = {0x851, 0x853, 0x855, *range(0x1101, 0x1125)}
-NOT_SUPPORTED, UNKNOWN_PACKET, UNKNOWN_CONNECTION = -4007, -4118, -4174
+INVALID_CONFIG, UNKNOWN_PACKET, UNKNOWN_CONNECTION = -4147, -4118, -4174
 
 KEEPALIVE_PREAMBLE = bytes.fromhex("1234567877668833" "0009" "6683221dd298cc23" "00")
 # With which libeasy's preambles begin, those of calls among them.
@@ -163,7 +163,7 @@ class Session:
         settings = Reader(request.payload).string()
         say("config", settings.decode())
         if settings.startswith(b"no_such_"):
-            return respond(request, NOT_SUPPORTED, text=b"no such parameter")
+            return respond(request, INVALID_CONFIG, text=b"no such parameter")
         return respond(request, 0)
 
     def start_lsn(self, request):
