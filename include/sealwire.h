@@ -1209,12 +1209,10 @@ sealwire_result sealwire_config_builder_danger_set_key_log(sealwire_config_build
 /**
  * Makes this the configuration of clients of OB-RPC ports, which ask for `method` first:
  * SEALWIRE_OBRPC_NONE, SEALWIRE_OBRPC_SSL_NO_ENCRYPT or SEALWIRE_OBRPC_SSL_IO. No other one is
- * accepted in its place. Handshake, read, write and calls negotiate as they do the handshake, and
- * the handshake's deadline covers both. No session is resumed, and
- * sealwire_conn_set_plaintext() is refused.
+ * accepted in its place. Whatever completes the handshake negotiates first, and the handshake's
+ * deadline covers both. No session is resumed, and sealwire_conn_set_plaintext() is refused.
  *
- * The protection that the server is trusted with is set as ever; SEALWIRE_OBRPC_NONE looks at none
- * of it.
+ * How servers are verified is set as for other clients; with SEALWIRE_OBRPC_NONE none is.
  *
  * ::SEALWIRE_ERR_ARGUMENT where `method` is none of them; ::SEALWIRE_ERR_STATE at a server.
  * SEALWIRE_OBRPC_SSL_NO_ENCRYPT with TLS 1.3 as the oldest version is ::SEALWIRE_ERR_CONFIG when
@@ -1571,6 +1569,7 @@ sealwire_result sealwire_conn_write_mysql_packet(sealwire_conn *conn,
  * for here. `greeting_out` may be NULL; with the result ::SEALWIRE_OK it has been written, by a
  * server that nobody has authenticated at the time.
  *
+ * ::SEALWIRE_ERR_STATE where the connection is not in plaintext;
  * ::SEALWIRE_ERR_NOT_TLS where the server offers no TLS, or somebody on the path took that out;
  * ::SEALWIRE_ERR_FRAME where it speaks something else than MySQL, or refuses the connection.
  */
@@ -1614,147 +1613,6 @@ sealwire_result sealwire_mysql_prove_password(const char *plugin,
                                               uint8_t *buf,
                                               size_t len,
                                               size_t *len_out);
-
-/**
- * How a connection of OB-RPC is protected: SEALWIRE_OBRPC_NONE, SEALWIRE_OBRPC_SSL_NO_ENCRYPT or
- * SEALWIRE_OBRPC_SSL_IO. 0 before the negotiation and the handshake behind it are complete, and
- * where the configuration is none of OB-RPC.
- *
- * A server that admits more than one method asks this before it believes a request.
- */
-SEALWIRE_API
-unsigned int sealwire_conn_obrpc_method(const sealwire_conn *conn);
-
-/**
- * Gives the next packet in `*packet_out`, whole and with the checksum of its payload verified; a
- * payload that came compressed is inflated. The payload is borrowed until the next call that takes
- * the connection non-const. Keepalives within the stream are skipped.
- *
- * A connection is used for packets, as by servers, or for calls (sealwire_conn_obrpc_call()), from
- * the first such use on.
- *
- * ::SEALWIRE_WANT_READ where it has not arrived in whole; ::SEALWIRE_EOF where the stream ended
- * cleanly in front of it; ::SEALWIRE_ERR_TRUNCATED where it ended within; ::SEALWIRE_ERR_FRAME
- * where it is none, or damaged; ::SEALWIRE_ERR_FRAME_TOO_LARGE where its header promises more than
- * 64 MiB, as sent or as inflated; ::SEALWIRE_ERR_STATE where the connection is used for calls.
- */
-SEALWIRE_API
-sealwire_result sealwire_conn_next_obrpc_packet(sealwire_conn *conn,
-                                                sealwire_obrpc_packet *packet_out);
-
-/**
- * Writes a packet: all of it is taken, or nothing. Its fields are written as they are; length and
- * checksum are computed. The memory is the caller's again when the call returns.
- *
- * Over a descriptor it is sent as far as the socket takes it; sealwire_conn_flush() goes on.
- *
- * ::SEALWIRE_WANT_WRITE or, in mid-handshake, ::SEALWIRE_WANT_READ where nothing was taken, since
- * an earlier packet is still waiting; ::SEALWIRE_ERR_FRAME_TOO_LARGE where the payload is longer
- * than the wire allows (2047 MiB), and ::SEALWIRE_ERR_STATE where the connection is used for
- * calls: nothing was taken, and the connection goes on.
- */
-SEALWIRE_API
-sealwire_result sealwire_conn_write_obrpc_packet(sealwire_conn *conn,
-                                                 const sealwire_obrpc_packet *packet);
-
-/**
- * Answers a request: `rcode`, 0 or an error of OceanBase, and behind a 0 the `result_len` bytes of
- * the result, which are left out behind an error. A request that wants no answer gets none, and
- * ::SEALWIRE_OK. All of it is taken, or nothing; the memory is the caller's again when the call
- * returns. Of `request` the header counts alone: a copy of it may be kept and answered later, in
- * any order.
- *
- * The answer repeats the flags SEALWIRE_OBRPC_FLAG_STREAM and SEALWIRE_OBRPC_FLAG_STREAM_LAST of
- * the request and its session. A server that streams sets them in its copy of the request: the
- * former and a session of its choice for a part that more follow, the latter beside it for the
- * last one. The client asks on with a request of the same session and the former flag; both flags
- * say that it wants no more, which is answered as it is.
- *
- * Results as of sealwire_conn_write_obrpc_packet(); ::SEALWIRE_ERR_ARGUMENT where `request` is a
- * response.
- */
-SEALWIRE_API
-sealwire_result sealwire_conn_answer_obrpc_packet(sealwire_conn *conn,
-                                                  const sealwire_obrpc_packet *request,
-                                                  int32_t rcode,
-                                                  const void *result,
-                                                  size_t result_len);
-
-/**
- * Makes a call, and tells in `*call_id_out` by which number its answer is known: never 0, and never
- * used twice on a connection. Any number of calls may be under way, up to 4,096; answers come in
- * any order (sealwire_conn_obrpc_next_reply()). A call with SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over
- * at once. The memory of the arguments is the caller's again when this returns.
- *
- * Over a descriptor it is sent as far as the socket takes it; the next call on the connection, or
- * sealwire_conn_flush(), goes on.
- *
- * ::SEALWIRE_WANT_READ where nothing was taken, since too many calls wait for their answers;
- * ::SEALWIRE_WANT_WRITE where nothing was taken, since too many bytes wait to be sent;
- * ::SEALWIRE_ERR_ARGUMENT where `flags` has those of responses or streams;
- * ::SEALWIRE_ERR_FRAME_TOO_LARGE where the arguments are longer than the wire allows (2047 MiB),
- * and ::SEALWIRE_ERR_STATE where the connection is used for packets: nothing was taken, and the
- * connection goes on.
- */
-SEALWIRE_API
-sealwire_result sealwire_conn_obrpc_call(sealwire_conn *conn,
-                                         const sealwire_obrpc_call *call,
-                                         uint64_t *call_id_out);
-
-/**
- * Gives the next answer in `*reply_out`, or the next call whose deadline has passed. What it
- * points to is borrowed until the next call that takes the connection non-const.
- *
- * A blocking descriptor is waited for until the nearest deadline of a call, and not at all where
- * no call is under way. Everywhere else sealwire_conn_timeout_ms() tells how long to wait for the
- * descriptor, or in sealwire_engine_wait(), before this is to be called again. It is to be called
- * until it returns ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
- *
- * ::SEALWIRE_WANT_READ where nothing has arrived; ::SEALWIRE_EOF where the server ended the
- * connection cleanly, and ::SEALWIRE_ERR_FRAME where it sent something else than answers, or a
- * damaged one. Behind these and every other error no call is under way any more: whether those
- * that were have been carried out is unknown. ::SEALWIRE_ERR_STATE where the connection is used
- * for packets.
- */
-SEALWIRE_API
-sealwire_result sealwire_conn_obrpc_next_reply(sealwire_conn *conn,
-                                               sealwire_obrpc_reply *reply_out);
-
-/**
- * Asks for the next part of a stream, whose latest one said that there is more. Its deadline
- * begins anew.
- *
- * ::SEALWIRE_ERR_STATE where the call is no stream that waits for this.
- */
-SEALWIRE_API
-sealwire_result sealwire_conn_obrpc_next_part(sealwire_conn *conn,
-                                              uint64_t call_id);
-
-/**
- * Gives a call up: its answer, should it come, is dropped, and the server of a stream that has
- * more is told. Of a call that is over already nothing happens.
- */
-SEALWIRE_API
-sealwire_result sealwire_conn_obrpc_cancel(sealwire_conn *conn,
-                                           uint64_t call_id);
-
-/**
- * OceanBase's name of a result code, such as "OB_TIMEOUT" for -4012; "unknown result code" for one
- * that has none here. It lives for ever.
- *
- * Any thread, at any time.
- */
-SEALWIRE_API
-const char *sealwire_obrpc_rcode_name(int32_t rcode);
-
-/**
- * OceanBase's name of what is called, such as "OB_SET_CONFIG" for 0x106; "unknown call" for a code
- * that has none here. It lives for ever.
- *
- * Any thread, at any time.
- */
-SEALWIRE_API
-const char *sealwire_obrpc_pcode_name(uint32_t pcode);
 
 /**
  * The protocol version, SEALWIRE_TLS_1_2 or SEALWIRE_TLS_1_3; 0 where no handshake is complete.
@@ -1872,6 +1730,148 @@ uint64_t sealwire_conn_peer_not_before_s(const sealwire_conn *conn);
  */
 SEALWIRE_API
 uint64_t sealwire_conn_peer_not_after_s(const sealwire_conn *conn);
+
+/**
+ * How a connection of OB-RPC is protected: SEALWIRE_OBRPC_NONE, SEALWIRE_OBRPC_SSL_NO_ENCRYPT or
+ * SEALWIRE_OBRPC_SSL_IO. 0 before the negotiation and the handshake behind it are complete, and
+ * where the configuration is none of OB-RPC.
+ *
+ * A server that admits more than one method asks this before it believes a request.
+ */
+SEALWIRE_API
+unsigned int sealwire_conn_obrpc_method(const sealwire_conn *conn);
+
+/**
+ * Gives the next packet in `*packet_out`, whole and with the checksum of its payload verified; a
+ * payload that came compressed is inflated. The payload is borrowed until the next call that takes
+ * the connection non-const. Keepalives within the stream are skipped.
+ *
+ * A connection is used for packets, as by servers, or for calls (sealwire_conn_obrpc_call()), from
+ * the first such use on.
+ *
+ * ::SEALWIRE_WANT_READ where it has not arrived in whole; ::SEALWIRE_EOF where the stream ended
+ * cleanly in front of it; ::SEALWIRE_ERR_TRUNCATED where it ended within; ::SEALWIRE_ERR_FRAME
+ * where it is none, or damaged; ::SEALWIRE_ERR_FRAME_TOO_LARGE where its header promises more than
+ * 64 MiB, as sent or as inflated; ::SEALWIRE_ERR_STATE where the connection is used for calls.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_next_obrpc_packet(sealwire_conn *conn,
+                                                sealwire_obrpc_packet *packet_out);
+
+/**
+ * Writes a packet: all of it is taken, or nothing. Its fields are written as they are; length and
+ * checksum are computed. The memory is the caller's again when the call returns.
+ *
+ * Over a descriptor it is sent as far as the socket takes it; sealwire_conn_flush() goes on.
+ *
+ * ::SEALWIRE_WANT_WRITE or, in mid-handshake, ::SEALWIRE_WANT_READ where nothing was taken, since
+ * an earlier packet is still waiting; ::SEALWIRE_ERR_FRAME_TOO_LARGE where the payload is longer
+ * than the wire allows (2047 MiB), and ::SEALWIRE_ERR_STATE where the connection is used for
+ * calls: nothing was taken, and the connection goes on.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_write_obrpc_packet(sealwire_conn *conn,
+                                                 const sealwire_obrpc_packet *packet);
+
+/**
+ * Answers a request: `rcode`, 0 or an error of OceanBase, and behind a 0 the `result_len` bytes of
+ * the result, which are left out behind an error. A request that wants no answer gets none, and
+ * ::SEALWIRE_OK. All of it is taken, or nothing; the memory is the caller's again when the call
+ * returns. Of `request` the header counts alone: a copy of it may be kept and answered later, in
+ * any order.
+ *
+ * The answer repeats the flags SEALWIRE_OBRPC_FLAG_STREAM and SEALWIRE_OBRPC_FLAG_STREAM_LAST of
+ * the request and its session. A server that streams sets them in its copy of the request: the
+ * former and a session of its choice for a part that more follow, the latter beside it for the
+ * last one. The client asks on with a request of the same session and the former flag; both flags
+ * say that it wants no more, which is answered as it is.
+ *
+ * Results as of sealwire_conn_write_obrpc_packet(); ::SEALWIRE_ERR_ARGUMENT where `request` is a
+ * response.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_answer_obrpc_packet(sealwire_conn *conn,
+                                                  const sealwire_obrpc_packet *request,
+                                                  int32_t rcode,
+                                                  const void *result,
+                                                  size_t result_len);
+
+/**
+ * Makes a call, and tells in `*call_id_out` by which number its answer is known: never 0, and never
+ * used twice on a connection. Any number of calls may be under way, up to 4,096; answers come in
+ * any order (sealwire_conn_obrpc_next_reply()). A call with SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over
+ * at once. The memory of the arguments is the caller's again when this returns.
+ *
+ * The call's deadline counts from here, negotiation and handshake included where they are still to
+ * come. Over a descriptor it is sent as far as the socket takes it; the next call on the
+ * connection, or sealwire_conn_flush(), goes on.
+ *
+ * ::SEALWIRE_WANT_READ where nothing was taken, since too many calls wait for their answers;
+ * ::SEALWIRE_WANT_WRITE where nothing was taken, since too many bytes wait to be sent;
+ * ::SEALWIRE_ERR_ARGUMENT where `flags` has those of responses or streams;
+ * ::SEALWIRE_ERR_FRAME_TOO_LARGE where the arguments are longer than the wire allows (2047 MiB),
+ * and ::SEALWIRE_ERR_STATE where the connection is used for packets: nothing was taken, and the
+ * connection goes on.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_call(sealwire_conn *conn,
+                                         const sealwire_obrpc_call *call,
+                                         uint64_t *call_id_out);
+
+/**
+ * Gives the next answer in `*reply_out`, or the next call whose deadline has passed. What it
+ * points to is borrowed until the next call that takes the connection non-const.
+ *
+ * A blocking descriptor is waited for until the nearest deadline of a call, whatever its own
+ * timeouts are, and not at all where no call is under way. Everywhere else sealwire_conn_timeout_ms() tells how long to wait for the
+ * descriptor, or in sealwire_engine_wait(), before this is to be called again. It is to be called
+ * until it returns ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
+ *
+ * ::SEALWIRE_WANT_READ where nothing has arrived; ::SEALWIRE_EOF where the server ended the
+ * connection cleanly, and ::SEALWIRE_ERR_FRAME where it sent something else than answers, or a
+ * damaged one. Behind these and every other error no call is under way any more: whether those
+ * that were have been carried out is unknown. ::SEALWIRE_ERR_STATE where the connection is used
+ * for packets.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_next_reply(sealwire_conn *conn,
+                                               sealwire_obrpc_reply *reply_out);
+
+/**
+ * Asks for the next part of a stream, whose latest one said that there is more. Its deadline
+ * begins anew.
+ *
+ * ::SEALWIRE_ERR_STATE where the call is no stream that waits for this.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_next_part(sealwire_conn *conn,
+                                              uint64_t call_id);
+
+/**
+ * Gives a call up: its answer, should it come, is dropped, and the server of a stream that has
+ * more is told. Of a call that is over already nothing happens.
+ */
+SEALWIRE_API
+sealwire_result sealwire_conn_obrpc_cancel(sealwire_conn *conn,
+                                           uint64_t call_id);
+
+/**
+ * OceanBase's name of a result code, such as "OB_TIMEOUT" for -4012; "unknown result code" for one
+ * that has none here. It lives for ever.
+ *
+ * Any thread, at any time.
+ */
+SEALWIRE_API
+const char *sealwire_obrpc_rcode_name(int32_t rcode);
+
+/**
+ * OceanBase's name of what is called, such as "OB_SET_CONFIG" for 0x106; "unknown call" for a code
+ * that has none here. It lives for ever.
+ *
+ * Any thread, at any time.
+ */
+SEALWIRE_API
+const char *sealwire_obrpc_pcode_name(uint32_t pcode);
 
 /**
  * Judges by the configuration's rules whether an account may log in over this connection: for a

@@ -20,12 +20,10 @@ pub const SEALWIRE_OBRPC_SSL_IO: c_uint = 4;
 
 /// Makes this the configuration of clients of OB-RPC ports, which ask for `method` first:
 /// SEALWIRE_OBRPC_NONE, SEALWIRE_OBRPC_SSL_NO_ENCRYPT or SEALWIRE_OBRPC_SSL_IO. No other one is
-/// accepted in its place. Handshake, read, write and calls negotiate as they do the handshake, and
-/// the handshake's deadline covers both. No session is resumed, and
-/// sealwire_conn_set_plaintext() is refused.
+/// accepted in its place. Whatever completes the handshake negotiates first, and the handshake's
+/// deadline covers both. No session is resumed, and sealwire_conn_set_plaintext() is refused.
 ///
-/// The protection that the server is trusted with is set as ever; SEALWIRE_OBRPC_NONE looks at none
-/// of it.
+/// How servers are verified is set as for other clients; with SEALWIRE_OBRPC_NONE none is.
 ///
 /// ::SEALWIRE_ERR_ARGUMENT where `method` is none of them; ::SEALWIRE_ERR_STATE at a server.
 /// SEALWIRE_OBRPC_SSL_NO_ENCRYPT with TLS 1.3 as the oldest version is ::SEALWIRE_ERR_CONFIG when

@@ -123,8 +123,15 @@ macro_rules! rcodes {
 
 rcodes! {
     OK = 0, "Done.";
+    ERROR = -4000, "Not done.";
+    INVALID_ARGUMENT = -4002, "An argument is out of its range.";
+    NOT_INIT = -4006, "The server is not ready for this.";
     NOT_SUPPORTED = -4007, "An object of another version, or an operation that does not exist.";
     TIMEOUT = -4012, "Not done in time.";
+    ALLOCATE_MEMORY_FAILED = -4013, "Memory is used up.";
+    ERR_UNEXPECTED = -4016, "A defect of the server.";
+    ENTRY_NOT_EXIST = -4018, "What was asked for does not exist.";
+    EAGAIN = -4023, "Not now; to be tried again.";
     DESERIALIZE_ERROR = -4034, "The arguments cannot be read.";
     NOT_MASTER = -4038, "Another replica leads.";
     UNKNOWN_PACKET = -4118, "The call is not known.";
@@ -132,8 +139,10 @@ rcodes! {
     RPC_SEND_ERROR = -4121, "The request could not be sent.";
     RPC_POST_ERROR = -4122, "The request could not be queued.";
     RPC_PACKET_INVALID = -4128, "The packet cannot be read.";
+    INVALID_CONFIG = -4147, "A parameter does not exist, or cannot have that value.";
     UNKNOWN_CONNECTION = -4174, "The call needs an authenticated connection.";
     RPC_CONNECT_ERROR = -4265, "No connection could be made.";
+    LS_NOT_EXIST = -4719, "The log stream does not exist.";
     TENANT_NOT_IN_SERVER = -5150, "The tenant is not on this server.";
     PACKET_CHECKSUM_ERROR = -8003, "The payload is damaged.";
     PACKET_CLUSTER_ID_NOT_MATCH = -8004, "The request is for another cluster.";

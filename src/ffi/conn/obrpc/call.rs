@@ -6,7 +6,7 @@ use std::ptr;
 use std::time::Duration;
 
 use super::super::link::now;
-use super::super::{Conn, call, sealwire_conn};
+use super::super::{self as conn, Conn, sealwire_conn};
 use super::{Next, Usage, check_len, next};
 use crate::buf::Pools;
 use crate::ffi::pointer::{self, Out};
@@ -74,8 +74,9 @@ pub struct sealwire_obrpc_reply {
 /// any order (sealwire_conn_obrpc_next_reply()). A call with SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over
 /// at once. The memory of the arguments is the caller's again when this returns.
 ///
-/// Over a descriptor it is sent as far as the socket takes it; the next call on the connection, or
-/// sealwire_conn_flush(), goes on.
+/// The call's deadline counts from here, negotiation and handshake included where they are still to
+/// come. Over a descriptor it is sent as far as the socket takes it; the next call on the
+/// connection, or sealwire_conn_flush(), goes on.
 ///
 /// ::SEALWIRE_WANT_READ where nothing was taken, since too many calls wait for their answers;
 /// ::SEALWIRE_WANT_WRITE where nothing was taken, since too many bytes wait to be sent;
@@ -89,7 +90,7 @@ pub extern "C" fn sealwire_conn_obrpc_call(
     call: *const sealwire_obrpc_call,
     call_id_out: *mut u64,
 ) -> sealwire_result {
-    super::super::call(conn, |conn, pools| {
+    conn::call(conn, |conn, pools| {
         let asked = pointer::shared("call", call)?;
         let out = Out::new("call_id_out", call_id_out)?;
         let args = pointer::bytes("call->args", asked.args, asked.args_len)?;
@@ -129,7 +130,7 @@ pub extern "C" fn sealwire_conn_obrpc_next_reply(
     conn: *mut sealwire_conn,
     reply_out: *mut sealwire_obrpc_reply,
 ) -> sealwire_result {
-    call(conn, |conn, pools| {
+    conn::call(conn, |conn, pools| {
         let out = Out::new("reply_out", reply_out)?;
         let replied = conn.next_reply(pools);
         let replied = replied.inspect_err(|failure| conn.obrpc.keep_failure(failure));
@@ -151,7 +152,7 @@ pub extern "C" fn sealwire_conn_obrpc_next_part(
     conn: *mut sealwire_conn,
     call_id: u64,
 ) -> sealwire_result {
-    call(conn, |conn, pools| {
+    conn::call(conn, |conn, pools| {
         let client = conn.obrpc.client()?;
         client.next_part(now(), CallId::from_number(call_id))?;
         conn.send_calls(pools)
@@ -165,7 +166,7 @@ pub extern "C" fn sealwire_conn_obrpc_cancel(
     conn: *mut sealwire_conn,
     call_id: u64,
 ) -> sealwire_result {
-    call(conn, |conn, pools| {
+    conn::call(conn, |conn, pools| {
         let client = conn.obrpc.client()?;
         client.cancel(now(), CallId::from_number(call_id));
         conn.send_calls(pools)
