@@ -3,10 +3,9 @@
 mod fd;
 mod frames;
 mod link;
+pub(super) mod mysql;
 
 pub(super) mod facts;
-
-pub(super) mod mysql;
 
 pub(super) mod obrpc;
 

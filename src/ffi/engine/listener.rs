@@ -31,8 +31,8 @@ pub(in crate::ffi) struct Listener {
 ///
 /// Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
 /// option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
-/// `config` is NULL they stay in plaintext; with OB-RPC's negotiation it decides. The listener keeps the configuration: its handle may be
-/// freed. `options` may be NULL, for the defaults.
+/// `config` is NULL they stay in plaintext; with OB-RPC's negotiation it decides. The listener
+/// keeps the configuration: its handle may be freed. `options` may be NULL, for the defaults.
 ///
 /// ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of
 /// clients; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
