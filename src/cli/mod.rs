@@ -4,10 +4,13 @@ mod cert;
 mod check;
 mod demo;
 mod gateway;
+mod latency;
+mod login;
 mod packets;
 mod probe;
 mod text;
 mod tickets;
+mod trust;
 
 use clap::{Parser, Subcommand};
 
