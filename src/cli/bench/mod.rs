@@ -26,6 +26,7 @@ use self::output::Outputs;
 use self::report::Report;
 use self::side::Side;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gateway::machine::raise_descriptor_limit;
 
 /// Measure how long a server takes to answer, over TLS and in the clear
 #[derive(Debug, Args)]
@@ -55,6 +56,7 @@ impl Bench {
             Protocol::Tls(flags) => (&flags.load, flags.targets()?),
         };
         let outputs = Outputs::open(load, &targets)?;
+        raise_descriptor_limit();
         let mut sides = targets
             .iter()
             .map(|target| Side::open(target, load, &is_interrupted))

@@ -89,7 +89,7 @@ pub(super) struct Mysql {
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     size: Option<u32>,
     /// Speak to it without TLS
-    #[arg(long, conflicts_with_all = ["compare_plain", "ca", "cert", "server_name", "danger_no_verify"])]
+    #[arg(long, conflicts_with_all = ENCRYPTION)]
     plain: bool,
     /// Measure both with TLS and without, in turn
     #[arg(long)]
@@ -117,7 +117,7 @@ pub(super) struct Obrpc {
         value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     size: u32,
     /// Speak to it without TLS
-    #[arg(long, conflicts_with_all = ["compare_plain", "ca", "cert", "server_name", "danger_no_verify"])]
+    #[arg(long, conflicts_with_all = ENCRYPTION)]
     plain: bool,
     /// Measure both with TLS and without, in turn
     #[arg(long)]
@@ -292,3 +292,12 @@ fn located(server: &ServerAddress) -> Result<Vec<crate::engine::Address>> {
         (false, _) => Ok(found),
     }
 }
+
+/// What makes no sense where nothing is encrypted.
+const ENCRYPTION: [&str; 5] = [
+    "compare_plain",
+    "ca",
+    "cert",
+    "server_name",
+    "danger_no_verify",
+];
