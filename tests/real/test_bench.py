@@ -66,7 +66,10 @@ class Bench(Case):
         self.assertEqual(self.check(done, ["TLS"])["ways"][0]["requests"], 500)
 
     def test_a_connection_for_each_query(self):
-        self.check(self.mysql(*SHORT, "-c", 2, "--reconnect", "--json"), ["TLS"])
+        made = lambda: int(databases.mariadb().execute("SHOW GLOBAL STATUS LIKE 'Connections'")[0][1])
+        before = made()
+        report = self.check(self.mysql(*SHORT, "-c", 2, "--reconnect", "--json"), ["TLS"])
+        self.assertGreaterEqual(made() - before, report["ways"][0]["requests"])
 
     def test_calls_over_obrpc_both_ways(self):
         command = [str(BINARY), "demo", "--seconds", "1", "--keep"]

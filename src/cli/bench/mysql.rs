@@ -203,7 +203,7 @@ mod tests {
         }
         let eof = &[0xfe, 0, 0, 2, 0][..];
         let long_row = &[0xfe, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..];
-        let rows = packets(&[b"\x01", b"\x03def", eof, long_row, b"\x00", eof]);
+        let rows = packets(&[b"\x01", b"\x03def", eof, b"\x00", long_row, b"\x01a", eof]);
         let done = packets(&[b"\0\0\0\x02\0\0\0"]);
         let refused = packets(&[b"\xff\x28\x04#42000syntax"]);
         let killed = packets(&[b"\x01", b"\x03def", eof, b"\xff\x25\x05#70100killed"]);
