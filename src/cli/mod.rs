@@ -1,13 +1,17 @@
 //! The command line: one file per subcommand.
 
+mod bench;
 mod cert;
 mod check;
 mod demo;
 mod gateway;
+mod latency;
+mod login;
 mod packets;
 mod probe;
 mod text;
 mod tickets;
+mod trust;
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +31,7 @@ enum Command {
     Gateway(Box<gateway::Gateway>),
     Check(check::Check),
     Probe(probe::Probe),
+    Bench(Box<bench::Bench>),
     #[command(subcommand)]
     Cert(cert::Cert),
 }
@@ -39,6 +44,7 @@ impl Cli {
             Command::Gateway(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Probe(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Cert(command) => command.run(),
         }
     }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::wire::{Readable, Wire};
-use crate::error::{Error, ErrorKind, Result};
+use crate::cli::latency;
+use crate::error::Result;
 
 /// One way to a server: a connection, and what was measured on it.
 pub(super) trait Leg {
@@ -42,11 +43,9 @@ pub(super) struct Figures {
 
 impl Figures {
     pub(super) fn new(name: &'static str) -> Result<Self> {
-        let latency_ns = Histogram::new_with_max(LATENCY_NS_MAX, 3)
-            .map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
         Ok(Self {
             name,
-            latency_ns,
+            latency_ns: latency::histogram()?,
             readable: Readable::default(),
         })
     }
@@ -86,6 +85,3 @@ const PROOFS: usize = 100;
 
 /// How long a leg is driven before it is the next one's turn.
 const SLICE: Duration = Duration::from_millis(50);
-
-/// The longest latency that is told from a longer one.
-const LATENCY_NS_MAX: u64 = 60_000_000_000;

@@ -25,10 +25,11 @@ use zeroize::Zeroizing;
 use self::endpoint::Endpoint;
 use self::gateway::GatewayProcess;
 use self::load::Leg;
-use self::mysql::{Account, Accounts, NATIVE_USER, SHA2_USER};
+use self::mysql::{Accounts, NATIVE_USER, SHA2_USER};
 use self::obrpc::Way;
 use self::report::Report;
-use super::cert;
+use super::login::Account;
+use super::{cert, login};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tls::{
     ClientConfig, ClientOptions, Identity, Pem, Roots, ServerOptions, Verify, Version,
@@ -117,23 +118,16 @@ impl Demo {
                 address: address.clone(),
                 account: Account {
                     user: user.clone(),
-                    password: self.password()?,
+                    password: login::password(
+                        self.password.as_deref(),
+                        self.password_file.as_deref(),
+                    )?,
                     server_public_key: self.server_public_key.as_deref().map(read).transpose()?,
                 },
                 endpoint: None,
             }),
             _ => Server::embedded(),
         }
-    }
-
-    fn password(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let Some(file) = &self.password_file else {
-            let text = self.password.as_deref().unwrap_or_default();
-            return Ok(Zeroizing::new(text.into()));
-        };
-        let text = Zeroizing::new(read(file)?);
-        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        Ok(Zeroizing::new(line.to_vec()))
     }
 
     fn print(&self, report: &Report) -> Result<()> {

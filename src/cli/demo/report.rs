@@ -3,9 +3,10 @@ use serde_json::{Map, Value, json};
 use super::gateway::GatewayProcess;
 use super::load::Figures;
 use super::obrpc::{IN_FLIGHT, Way};
-use super::table::{self, PERCENTILES, us};
+use super::table;
 use super::wire::VALUE_LEN;
 use super::{mysql, obrpc};
+use crate::cli::latency::{PERCENTILES, us};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the demo found, for people and for programs.

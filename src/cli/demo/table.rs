@@ -1,6 +1,7 @@
 use hdrhistogram::Histogram;
 
 use super::load::Figures;
+use crate::cli::latency::{PERCENTILES, us};
 
 /// The latencies of some legs: a line of percentiles for each, with the ratio of the second one to
 /// the first, then how they are distributed.
@@ -26,10 +27,6 @@ pub(super) fn lines(legs: &[&Figures]) -> Vec<String> {
 /// How many times longer the second one's latency is.
 pub(super) fn ratio(plain: &Histogram<u64>, tls: &Histogram<u64>, percentile: f64) -> f64 {
     tls.value_at_percentile(percentile) as f64 / plain.value_at_percentile(percentile) as f64
-}
-
-pub(super) fn us(ns: u64) -> f64 {
-    ns as f64 / 1_000.0
 }
 
 fn row(latency_ns: &Histogram<u64>) -> String {
@@ -82,14 +79,6 @@ fn bar(share: f64) -> String {
     let len = filled.min(BAR_LEN);
     format!("{bar}{:pad$} {percent:<6}", "", pad = BAR_LEN - len)
 }
-
-pub(super) const PERCENTILES: [(&str, f64); 5] = [
-    ("p50", 50.0),
-    ("p90", 90.0),
-    ("p99", 99.0),
-    ("p99.9", 99.9),
-    ("max", 100.0),
-];
 
 /// Width of a bar that stands for all requests, in characters.
 const BAR_LEN: usize = 18;

@@ -1,9 +1,10 @@
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::buf::Pools;
+use crate::cli::trust::addresses;
 use crate::conn::Connection;
 use crate::engine::{Address, Clock};
 use crate::error::{Error, ErrorKind, Result};
@@ -127,19 +128,6 @@ impl Socket {
             Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
         }
     }
-}
-
-fn addresses(server: &ServerAddress) -> Result<Vec<Address>> {
-    let name = match server {
-        ServerAddress::Fixed(address) => return Ok(vec![address.clone()]),
-        ServerAddress::Named(name) => name,
-        ServerAddress::Original => return Ok(Vec::new()),
-    };
-    let found = (&*name.host, name.port).to_socket_addrs();
-    let found = found.map_err(|error| Error::io(format_args!("resolve {}", name.host), &error))?;
-    Ok(found
-        .map(|address: SocketAddr| Address::Ip(address))
-        .collect())
 }
 
 /// The time left, of which a socket takes any but none.

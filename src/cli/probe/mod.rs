@@ -16,6 +16,7 @@ use self::link::Link;
 use self::report::Report;
 use self::tls::{Examiner, Resumption, Verdict};
 use super::packets::PacketStream;
+use super::trust::TrustFlags;
 use crate::engine::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gateway::config::ServerAddress;
@@ -38,21 +39,8 @@ pub(super) struct Probe {
     /// It begins with TLS [default: it is MySQL if it greets within a second]
     #[arg(long)]
     tls: bool,
-    /// Authorities that it is judged by, or "system" [default: system]
-    #[arg(long, value_name = "FILE")]
-    ca: Option<String>,
-    /// Certificate chain to show where it asks for one (PEM)
-    #[arg(long, value_name = "FILE", requires = "key")]
-    cert: Option<String>,
-    /// Its private key
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<String>,
-    /// A file whose first line is the key's passphrase
-    #[arg(long, value_name = "FILE", requires = "key")]
-    key_passphrase_file: Option<String>,
-    /// Name that its certificate must have [default: the host; localhost for a Unix socket]
-    #[arg(long, value_name = "NAME")]
-    server_name: Option<String>,
+    #[command(flatten)]
+    trust: TrustFlags,
     /// Ask after this MySQL account: two logins without a password
     #[arg(long, value_name = "NAME", conflicts_with = "tls")]
     user: Option<String>,

@@ -189,7 +189,7 @@ impl<'a> Report<'a> {
             Err(refusal) => safe(&refusal.to_string()),
         };
         lines.words("verify-full", &format!("WOULD FAIL: {refusal}"));
-        if self.probe.ca.is_none() {
+        if self.probe.trust.ca.is_none() {
             lines.fact("", "--ca names the authorities to judge it by instead");
         }
         for (index, (setting, more)) in verdict.settings_that_pass().into_iter().enumerate() {

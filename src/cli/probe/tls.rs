@@ -8,7 +8,6 @@ use super::link::Link;
 use super::{Findings, Probe};
 use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gateway::config::{Files, Given, SYSTEM};
 use crate::stream::Stream;
 use crate::tls::{
     Certificate, ClientConfig, ClientOptions, Fingerprint, Identity, Roots, ServerName, Verify,
@@ -51,25 +50,17 @@ pub(super) enum Resumption {
 impl Examiner {
     /// Reads the files that the flags name.
     pub(super) fn new(probe: &Probe) -> Result<Self> {
-        let mut files = Files::new("".into());
-        let given = |flag, value: &String| Given::flag(flag, value.clone());
-        let ca = probe.ca.clone().unwrap_or_else(|| SYSTEM.into());
-        let roots = files.roots(&given("--ca", &ca))?;
-        let identity = match (&probe.cert, &probe.key) {
-            (Some(cert), Some(key)) => {
-                Some(probe.identity(&mut files, &given("--cert", cert), &given("--key", key))?)
-            }
-            _ => None,
-        };
+        let trust = &probe.trust;
+        let (roots, identity) = (trust.roots()?, trust.identity()?);
         let witness = Arc::new(Witness::default());
         let options = believing(identity.clone(), Arc::clone(&witness), probe.timeout());
         let config = ClientConfig::new(&options)?;
         Ok(Self {
             config,
             witness,
-            name: server_name(probe)?,
+            name: trust.server_name(&probe.server)?,
             identity,
-            ca,
+            ca: trust.ca().to_owned(),
             roots,
         })
     }
@@ -93,20 +84,6 @@ impl Examiner {
             ca: judged(Verify::Ca(roots()), false)?,
             fingerprint: leaf.map(|leaf| leaf.fingerprint()),
         })
-    }
-}
-
-impl Probe {
-    fn identity(
-        &self,
-        files: &mut Files,
-        cert: &Given<String>,
-        key: &Given<String>,
-    ) -> Result<Arc<Identity>> {
-        let file = self.key_passphrase_file.clone();
-        let file = file.map(|file| Given::flag("--key-passphrase-file", file));
-        let passphrase = file.map(|file| files.passphrase(&file)).transpose()?;
-        files.identity(cert, key, passphrase.as_deref().map(Vec::as_slice))
     }
 }
 
@@ -190,24 +167,6 @@ fn objection(error: io::Error) -> Result<()> {
         Ok(error) if matches!(error.kind(), ErrorKind::TlsAlert(_)) => Err(error),
         _ => Ok(()),
     }
-}
-
-/// The name that is asked for: behind a Unix socket is this machine.
-fn server_name(probe: &Probe) -> Result<ServerName<'static>> {
-    let Some(given) = &probe.server_name else {
-        let localhost = || ServerName::try_from("localhost").ok();
-        let name = probe.server.server_name();
-        return name.or_else(localhost).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Misuse,
-                "the server has no name; give --server-name",
-            )
-        });
-    };
-    ServerName::try_from(given.clone()).map_err(|_| {
-        let text = format!("--server-name: {given:?} is neither a DNS name nor an IP address");
-        Error::new(ErrorKind::Config, text)
-    })
 }
 
 /// How long a server is waited for to object to a client's certificate, on the fastest of ways.

@@ -1,28 +1,14 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
+use crate::cli::login::{Account, Login, Step, refused};
 use crate::cli::packets::PacketStream;
 use crate::conn::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::mysql::auth::{ClientAuth, KeySource, Plugin, PublicKey};
-use crate::frame::mysql::{
-    Capabilities, ErrPacket, FirstServerPacket, Greeting, HandshakeResponse, LoginReply, ServerKind,
-};
-use crate::limits::LOGIN_PACKET_LEN_MAX;
+use crate::frame::mysql::ErrPacket;
 use crate::stream::Stream;
 use crate::tls::{ClientConfig, ServerName};
-use crate::wire::{Reader, Writer};
-
-/// Who logs in.
-#[derive(Clone)]
-pub(in super::super) struct Account {
-    pub(in super::super) user: String,
-    pub(in super::super) password: Zeroizing<Vec<u8>>,
-    /// PEM: to which the password is encrypted on a way without TLS.
-    pub(in super::super) server_public_key: Option<Vec<u8>>,
-}
+use crate::wire::Reader;
 
 /// Whom TLS is begun with.
 pub(in super::super) type Trust<'a> = (&'a Arc<ClientConfig>, &'a ServerName<'static>);
@@ -45,13 +31,7 @@ impl<S: Read + Write> Client<S> {
             packets: PacketStream::new(stream),
             server_version: String::new(),
         };
-        let payload = client.packets.receive()?;
-        let greeting = match FirstServerPacket::parse(&payload)? {
-            FirstServerPacket::Greeting(greeting) => greeting,
-            FirstServerPacket::Refused(error) => return Err(refused("the connection", &error)),
-        };
-        client.server_version = String::from_utf8_lossy(greeting.version).into_owned();
-        client.authenticate(&greeting, account, trust)?;
+        client.authenticate(account, trust)?;
         Ok(client)
     }
 
@@ -79,73 +59,23 @@ impl<S: Read + Write> Client<S> {
         self.packets.connection()
     }
 
-    fn authenticate(
-        &mut self,
-        greeting: &Greeting<'_>,
-        account: &Account,
-        trust: Option<Trust<'_>>,
-    ) -> Result<()> {
-        let keys = match &account.server_public_key {
-            Some(pem) => KeySource::Known(PublicKey::from_pem(pem)?),
-            None => KeySource::Refused,
-        };
-        let plugin = greeting.plugin.map_or(Plugin::Native, Plugin::named);
-        let is_secure = trust.is_some();
-        let password = &account.password;
-        let mut auth = ClientAuth::new(password, is_secure, keys, plugin, greeting.nonce);
-        let answer = auth.answer()?;
-        let response = HandshakeResponse {
-            capabilities: CAPABILITIES,
-            packet_len_max: LOGIN_PACKET_LEN_MAX as u32,
-            collation: COLLATION_UTF8MB4,
-            user: account.user.as_bytes(),
-            auth_response: &answer,
-            plugin: auth.plugin().name().map(str::as_bytes),
-            ..HandshakeResponse::default()
-        };
-        let mut login = Vec::new();
-        response.write(&mut Writer::new(&mut login));
-        if let Some((config, name)) = trust {
-            HandshakeResponse::set_capabilities(&mut login, CAPABILITIES.with(Capabilities::SSL))?;
-            self.start_tls(greeting, &login, config, name)?;
-        }
-        self.packets.send(|writer| writer.bytes(&login))?;
-        self.settle(ServerKind::of(greeting), &mut auth, &account.user)
-    }
-
-    fn start_tls(
-        &mut self,
-        greeting: &Greeting<'_>,
-        login: &[u8],
-        config: &Arc<ClientConfig>,
-        name: &ServerName<'static>,
-    ) -> Result<()> {
-        if !greeting.capabilities.contains(Capabilities::SSL) {
-            let text = "the greeting offers no TLS: somebody on the way took it out";
-            return Err(Error::new(ErrorKind::NotTls, text));
-        }
-        self.packets.start_tls(login, config, name)
-    }
-
-    /// Answers the server until it has judged the login.
-    fn settle(&mut self, kind: ServerKind, auth: &mut ClientAuth, user: &str) -> Result<()> {
+    fn authenticate(&mut self, account: &Account, trust: Option<Trust<'_>>) -> Result<()> {
+        let mut login = Login::new(account, trust.is_some());
         loop {
-            let payload = self.packets.receive()?;
-            let reply = LoginReply::parse(&payload, kind, auth.plugin(), CAPABILITIES)?;
-            let answer = match reply {
-                LoginReply::Ok(_) => return Ok(()),
-                LoginReply::Err(error) => {
-                    return Err(refused(format_args!("the login of {user:?}"), &error));
+            match (login.take(&self.packets.receive()?)?, trust) {
+                (Step::Wait, _) => {}
+                (Step::Send(payload), _) => self.packets.send(|writer| writer.bytes(&payload))?,
+                (Step::StartTls(payload), Some((config, name))) => {
+                    self.packets.start_tls(&payload, config, name)?;
+                    self.packets.send(|writer| writer.bytes(&payload))?;
                 }
-                LoginReply::AuthSwitch(switch) => Some(auth.switch(switch.plugin, switch.nonce())?),
-                LoginReply::MoreData(data) => auth.more_data(data)?,
-                LoginReply::NextFactor(_) | LoginReply::OldPasswordSwitch => {
-                    let text = "the server asks for more than a password";
-                    return Err(Error::new(ErrorKind::Protocol, text));
+                (Step::StartTls(_), None) => {
+                    return Err(Error::new(ErrorKind::Internal, "TLS without trust"));
                 }
-            };
-            if let Some(answer) = answer {
-                self.packets.send(|writer| writer.bytes(&answer))?;
+                (Step::Done, _) => {
+                    self.server_version = login.server_version;
+                    return Ok(());
+                }
             }
         }
     }
@@ -159,40 +89,20 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-fn refused(what: impl std::fmt::Display, error: &ErrPacket<'_>) -> Error {
-    let code = error.code;
-    let state = error.sql_state.unwrap_or(*b"HY000");
-    let (state, message) = (printable(&state), printable(error.message));
-    let text = format!("the server refuses {what}: ERROR {code} ({state}): {message}");
-    Error::new(ErrorKind::Protocol, text)
-}
-
-/// What a server says goes to a terminal.
-fn printable(text: &[u8]) -> String {
-    let blank = |c: char| if c.is_control() { ' ' } else { c };
-    String::from_utf8_lossy(text).chars().map(blank).collect()
-}
-
 const COM_QUERY: u8 = 3;
-
-/// EOF packets are not deprecated here, so that every result ends in the same way.
-const CAPABILITIES: Capabilities = Capabilities::PROTOCOL_41
-    .with(Capabilities::LONG_PASSWORD)
-    .with(Capabilities::TRANSACTIONS)
-    .with(Capabilities::SECURE_CONNECTION)
-    .with(Capabilities::PLUGIN_AUTH);
-
-/// utf8mb4_general_ci.
-const COLLATION_UTF8MB4: u8 = 45;
 
 #[cfg(test)]
 mod tests {
     use std::io;
 
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::buf::Pools;
     use crate::engine::Clock;
-    use crate::frame::mysql::{HEADER_LEN, SSL_REQUEST_LEN, Sequence, write_packet};
+    use crate::frame::mysql::{
+        Capabilities, Greeting, HEADER_LEN, SSL_REQUEST_LEN, Sequence, write_packet,
+    };
     use crate::tls::{ClientOptions, Verify};
 
     /// A server that says all it has to say at once, and what it is told.

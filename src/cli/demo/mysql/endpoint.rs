@@ -57,11 +57,12 @@ fn flush(engine: &mut Engine, id: ConnId, session: &mut Session<'_>) {
 #[cfg(test)]
 mod tests {
     use super::super::client::Client;
-    use super::super::{Account, NATIVE_USER, SHA2_USER};
+    use super::super::{NATIVE_USER, SHA2_USER};
     use super::*;
     use crate::buf::Pools;
     use crate::cli::demo::connect;
     use crate::cli::demo::endpoint::Endpoint;
+    use crate::cli::login::Account;
     use crate::engine::Clock;
     use crate::stream::Stream;
 

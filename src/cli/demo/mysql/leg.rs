@@ -2,11 +2,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{Account, Client};
+use super::client::Client;
 use crate::buf::Pools;
 use crate::cli::demo::connect;
 use crate::cli::demo::load::{self, Figures};
 use crate::cli::demo::wire::{Wire, value};
+use crate::cli::login::Account;
 use crate::conn::Connection;
 use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Result};

@@ -6,7 +6,6 @@ mod leg;
 mod server;
 mod sql;
 
-pub(super) use client::Account;
 pub(super) use endpoint::serve;
 pub(super) use leg::Leg;
 pub(super) use server::{Accounts, NATIVE_USER, SHA2_USER};
