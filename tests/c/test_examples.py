@@ -105,6 +105,11 @@ class WithoutPeers(ExampleCase):
         own = certs.server()
         self.client(THREADS, ROOT / "tests/c/programs/threads.c", ca(), own.cert, own.key)
 
+    def test_a_connection_is_freed_at_exit(self):
+        for tool in MEMORY:
+            done = self.client(tool, ROOT / "tests/c/programs/at_exit.c", ca())
+            self.assertEqual((done.stdout, done.stderr), ("freed behind this line\n", ""))
+
     def test_the_sanitizers_are_in(self):
         source = EXAMPLES / "memory_pair.c"
         self.assertIn("__asan_init", checked("nm", "-D", SANITIZERS.program(source)))

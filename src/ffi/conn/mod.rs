@@ -14,6 +14,7 @@ pub(super) mod require;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub(in crate::ffi) use self::fd::Fd;
@@ -463,11 +464,18 @@ impl Drop for Conn {
 thread_local! {
     /// Buffers that the connections of a thread share, which would otherwise be made and freed with
     /// every message.
-    static POOLS: RefCell<Pools> = RefCell::new(Pools::new(POOL_FREE_MAX));
+    static POOLS: Rc<RefCell<Pools>> = Rc::new(RefCell::new(Pools::new(POOL_FREE_MAX)));
 }
 
+/// Lends the buffers of this thread, or others for the one call: there are none behind the
+/// destructors of thread-locals, as where atexit() has a connection freed, and they are in use
+/// where a callback calls back.
 fn with_pools<R>(call: impl FnOnce(&mut Pools) -> R) -> R {
-    POOLS.with_borrow_mut(call)
+    let shared = POOLS.try_with(Rc::clone).ok();
+    match shared.as_ref().and_then(|pools| pools.try_borrow_mut().ok()) {
+        Some(mut pools) => call(&mut pools),
+        None => call(&mut Pools::new(0)),
+    }
 }
 
 fn call(
