@@ -163,6 +163,7 @@ class Bench(Case):
         address = self.tls_echo(serve)
         words = map(str, (BINARY, "bench", "tls", address, *TEST_CA, "-c", 1, "--warmup", 0, "--duration", 60))
         child = subprocess.Popen([*words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(child.kill)
         out, err = child.communicate(timeout=30)
         self.assertEqual(child.returncode, 1, err)
         self.assertIn("interrupted", err)

@@ -141,7 +141,7 @@ impl<'a> Side<'a> {
         let begin = self.engine.update_now().monotonic;
         let (mut end, before) = (begin.after(slice), figures.elapsed);
         let mut schedule = Schedule::new(begin, self.load.rate);
-        let (mut events, mut show_at) = (Vec::new(), begin.after(SHOW_INTERVAL));
+        let (mut events, mut show_at) = (Vec::new(), begin);
         loop {
             let now = self.engine.update_now();
             if self.is_interrupted.load(Ordering::Acquire) {
