@@ -472,7 +472,10 @@ thread_local! {
 /// where a callback calls back.
 fn with_pools<R>(call: impl FnOnce(&mut Pools) -> R) -> R {
     let shared = POOLS.try_with(Rc::clone).ok();
-    match shared.as_ref().and_then(|pools| pools.try_borrow_mut().ok()) {
+    match shared
+        .as_ref()
+        .and_then(|pools| pools.try_borrow_mut().ok())
+    {
         Some(mut pools) => call(&mut pools),
         None => call(&mut Pools::new(0)),
     }

@@ -15,13 +15,9 @@ enum { ECHO = 1, ERROR = 2, PARTS = 3, SILENT = 4, CALLS = 7, BULK_LEN = 100000 
 
 static const sealwire_config *config_of(int is_server, unsigned methods, char **files, const char *manner)
 {
-    static struct pem chain, key, ca;
     sealwire_config_builder *builder;
     sealwire_result result;
 
-    read_pem(files[0], &chain);
-    read_pem(files[1], &key);
-    read_pem(files[2], &ca);
     if (is_server) {
         sealwire_config_builder_new_server(&builder);
         result = sealwire_config_builder_set_obrpc_methods(builder, methods);
@@ -32,9 +28,9 @@ static const sealwire_config *config_of(int is_server, unsigned methods, char **
             result = sealwire_config_builder_set_obrpc_gid(builder, 0x700000003);
     }
     if (result == SEALWIRE_OK)
-        result = sealwire_config_builder_set_identity_pem(builder, chain.bytes, chain.len, key.bytes, key.len);
+        result = sealwire_config_builder_set_identity_files(builder, files[0], files[1]);
     if (result == SEALWIRE_OK)
-        result = sealwire_config_builder_add_roots_pem(builder, ca.bytes, ca.len);
+        result = sealwire_config_builder_add_roots_file(builder, files[2]);
     if (result == SEALWIRE_OK && strcmp(manner, "strict") == 0)
         result = sealwire_config_builder_obrpc_require_binding(builder);
     if (result == SEALWIRE_OK && strcmp(manner, "lax") == 0)
