@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the groups of tests and adds up what they say.
 
-    tests/run.py [lint] [cargo] [peers] [c] [real]      all where none is named
+    tests/run.py [lint] [cargo] [c] [real]      all four where none is named
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 where anything failed. With REQUIRE_ALL=1 in the
 environment a skipped test is a failed one, unless it is for want of MySQL's bootstrap. Each check of `lint` counts as
@@ -46,7 +46,7 @@ LINTS = [
 
 
 def main() -> int:
-    groups = {"lint": lint, "cargo": cargo, "peers": peers, "c": c, "real": real}
+    groups = {"lint": lint, "cargo": cargo, "c": c, "real": real}
     chosen = sys.argv[1:] or list(groups)
     unknown = [name for name in chosen if name not in groups]
     if unknown:
@@ -118,20 +118,6 @@ def cargo(tally: Tally) -> None:
     code = stream([CARGO, "test", "--all-features", "--no-fail-fast"], read)
     if code != 0 and not tally.failures:
         tally.failures.append(f"cargo test: exit code {code}")
-
-
-def peers(tally: Tally) -> None:
-    """Tests the peers that the other tests trust."""
-
-    def read(line: str) -> None:
-        if match := re.match(r"Ran (\d+) test", line):
-            tally.passed += int(match[1]) - len(tally.failures)
-        elif match := re.match(r"(?:FAIL|ERROR): (\S+)", line):
-            tally.failures.append(f"peers {match[1]}")
-
-    code = stream([python_of_the_tests(), "-m", "unittest", "-v", "tests/peers/test_peers.py"], read)
-    if code != 0 and not tally.failures:
-        tally.failures.append(f"tests/peers: exit code {code}")
 
 
 def c(tally: Tally) -> None:
