@@ -128,6 +128,8 @@ class MariaDb(Database):
         super().__init__(host, free_port(), home / "socket", identity)
         lines = {
             "datadir": _mariadb_data(home),
+            # One that starts clears it of tables that are another's.
+            "tmpdir": home,
             "user": getpass.getuser(),
             "bind-address": host,
             "port": self.port,
@@ -351,7 +353,7 @@ def _mariadb_data(home: Path) -> Path:
 def _new_mariadb_data() -> Path:
     home = scratch("newmariadb")
     command = [program("mariadb-install-db"), "--no-defaults", f"--user={getpass.getuser()}"]
-    command += [f"--datadir={home / 'data'}"]
+    command += [f"--datadir={home / 'data'}", f"--tmpdir={home}"]
     command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
     install = _Child("mariadb-install-db", command, home / "install.log")
     install.start()
