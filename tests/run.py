@@ -54,12 +54,8 @@ def main() -> int:
         return 2
     if Path(CCACHE).exists():
         os.environ["PATH"] = f"{CCACHE}:{os.environ['PATH']}"
-    ahead = build_ahead() if "lint" in chosen and {"c", "real"} & set(chosen) else None
     tallies = []
     for name in chosen:
-        if ahead and name != "lint":
-            # What is tested has the machine for itself.
-            ahead.wait()
         say(f"\n== {name}")
         started = time.monotonic()
         tally = Tally(name)
@@ -67,12 +63,6 @@ def main() -> int:
         tally.seconds = time.monotonic() - started
         tallies.append(tally)
     return summarize(tallies)
-
-
-def build_ahead() -> subprocess.Popen:
-    """Builds what is tested last beside the lints. Who tests it says what went wrong."""
-    silence = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(BUILD, cwd=ROOT, **silence)
 
 
 @dataclass
