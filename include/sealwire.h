@@ -1797,10 +1797,11 @@ sealwire_result sealwire_conn_answer_obrpc_packet(sealwire_conn *conn,
                                                   size_t result_len);
 
 /**
- * Makes a call, and tells in `*call_id_out` by which number its answer is known: never 0, and never
- * used twice on a connection. Any number of calls may be under way, up to 4,096; answers come in
- * any order (sealwire_conn_obrpc_next_reply()). A call with SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over
- * at once. The memory of the arguments is the caller's again when this returns.
+ * Makes a call, and tells in `*call_id_out` by which number its answer is known: never 0, and
+ * never used twice on a connection. Any number of calls may be under way, up to 4,096; answers
+ * come in any order (sealwire_conn_obrpc_next_reply()). A call with
+ * SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over at once. The memory of the arguments is the caller's
+ * again when this returns.
  *
  * The call's deadline counts from here, negotiation and handshake included where they are still to
  * come. Over a descriptor it is sent as far as the socket takes it; the next call on the
@@ -1823,9 +1824,10 @@ sealwire_result sealwire_conn_obrpc_call(sealwire_conn *conn,
  * points to is borrowed until the next call that takes the connection non-const.
  *
  * A blocking descriptor is waited for until the nearest deadline of a call, whatever its own
- * timeouts are, and not at all where no call is under way. Everywhere else sealwire_conn_timeout_ms() tells how long to wait for the
- * descriptor, or in sealwire_engine_wait(), before this is to be called again. It is to be called
- * until it returns ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
+ * timeouts are, and not at all where no call is under way. Everywhere else
+ * sealwire_conn_timeout_ms() tells how long to wait for the descriptor, or in
+ * sealwire_engine_wait(), before this is to be called again. It is to be called until it returns
+ * ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
  *
  * ::SEALWIRE_WANT_READ where nothing has arrived; ::SEALWIRE_EOF where the server ended the
  * connection cleanly, and ::SEALWIRE_ERR_FRAME where it sent something else than answers, or a
@@ -2040,11 +2042,12 @@ void sealwire_engine_free(sealwire_engine *engine);
  *
  * Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
  * option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
- * `config` is NULL they stay in plaintext; with OB-RPC's negotiation it decides. The listener keeps the configuration: its handle may be
- * freed. `options` may be NULL, for the defaults.
+ * `config` is NULL they stay in plaintext. Where it is one of OB-RPC, what each client negotiates
+ * decides. The listener keeps the configuration: its handle may be freed. `options` may be NULL,
+ * for the defaults.
  *
- * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of
- * clients; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
+ * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, the configuration is one of clients,
+ * or `plaintext_first` is set with one of OB-RPC; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
  */
 SEALWIRE_API
 sealwire_result sealwire_engine_listen(sealwire_engine *engine,

@@ -69,10 +69,11 @@ pub struct sealwire_obrpc_reply {
     pub has_more: bool,
 }
 
-/// Makes a call, and tells in `*call_id_out` by which number its answer is known: never 0, and never
-/// used twice on a connection. Any number of calls may be under way, up to 4,096; answers come in
-/// any order (sealwire_conn_obrpc_next_reply()). A call with SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over
-/// at once. The memory of the arguments is the caller's again when this returns.
+/// Makes a call, and tells in `*call_id_out` by which number its answer is known: never 0, and
+/// never used twice on a connection. Any number of calls may be under way, up to 4,096; answers
+/// come in any order (sealwire_conn_obrpc_next_reply()). A call with
+/// SEALWIRE_OBRPC_FLAG_NO_RESPONSE is over at once. The memory of the arguments is the caller's
+/// again when this returns.
 ///
 /// The call's deadline counts from here, negotiation and handshake included where they are still to
 /// come. Over a descriptor it is sent as far as the socket takes it; the next call on the
@@ -116,9 +117,10 @@ pub extern "C" fn sealwire_conn_obrpc_call(
 /// points to is borrowed until the next call that takes the connection non-const.
 ///
 /// A blocking descriptor is waited for until the nearest deadline of a call, whatever its own
-/// timeouts are, and not at all where no call is under way. Everywhere else sealwire_conn_timeout_ms() tells how long to wait for the
-/// descriptor, or in sealwire_engine_wait(), before this is to be called again. It is to be called
-/// until it returns ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
+/// timeouts are, and not at all where no call is under way. Everywhere else
+/// sealwire_conn_timeout_ms() tells how long to wait for the descriptor, or in
+/// sealwire_engine_wait(), before this is to be called again. It is to be called until it returns
+/// ::SEALWIRE_WANT_READ. Answers to calls that are over are dropped.
 ///
 /// ::SEALWIRE_WANT_READ where nothing has arrived; ::SEALWIRE_EOF where the server ended the
 /// connection cleanly, and ::SEALWIRE_ERR_FRAME where it sent something else than answers, or a
