@@ -2047,7 +2047,8 @@ void sealwire_engine_free(sealwire_engine *engine);
  * for the defaults.
  *
  * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, the configuration is one of clients,
- * or `plaintext_first` is set with one of OB-RPC; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
+ * or `plaintext_first` is set with one of OB-RPC; ::SEALWIRE_ERR_IO where the address is in use or
+ * may not be listened on.
  */
 SEALWIRE_API
 sealwire_result sealwire_engine_listen(sealwire_engine *engine,

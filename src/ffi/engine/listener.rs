@@ -36,7 +36,8 @@ pub(in crate::ffi) struct Listener {
 /// for the defaults.
 ///
 /// ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, the configuration is one of clients,
-/// or `plaintext_first` is set with one of OB-RPC; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
+/// or `plaintext_first` is set with one of OB-RPC; ::SEALWIRE_ERR_IO where the address is in use or
+/// may not be listened on.
 #[unsafe(no_mangle)]
 pub extern "C" fn sealwire_engine_listen(
     engine: *mut sealwire_engine,
