@@ -5,6 +5,7 @@
 #ifndef OB_CLIENT_H
 #define OB_CLIENT_H
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -133,6 +134,8 @@ static inline int ob_parse(int argc, char **argv, const struct ob_flag *own_flag
     ob.host = argv[at];
     ob.port = argv[at + 1];
     ob.timeout_ms = (int)ob_number("--timeout-ms", ob.timeout, INT_MAX);
+    if (ob.timeout_ms == 0)
+        ob_die(OB_USAGE, "--timeout-ms is at least 1");
     return at + 2;
 }
 
@@ -270,14 +273,22 @@ static inline sealwire_result ob_call(uint32_t pcode, uint64_t tenant_id, const 
     result = sealwire_conn_obrpc_call(ob.conn, &call, &id);
     if (result == SEALWIRE_OK)
         result = sealwire_conn_obrpc_next_reply(ob.conn, reply_out);
-    return result == SEALWIRE_OK ? reply_out->status : result;
+    if (result != SEALWIRE_OK)
+        return result;
+    /* Neither call is one that is answered in parts. */
+    return reply_out->has_more ? SEALWIRE_ERR_FRAME : reply_out->status;
 }
 
-/* Ends with what the server said in place of a result. */
+/* Ends with what the server said in place of a result, whatever bytes that is made of. */
 __attribute__((noreturn)) static inline void ob_die_of_server(int32_t rcode, const char *message, size_t message_len)
 {
-    ob_die(OB_REFUSED, "the server said no: %s (%d)%s%.*s", sealwire_obrpc_rcode_name(rcode), (int)rcode,
-           message_len > 0 ? ": " : "", (int)message_len, message);
+    char words[512];
+    size_t i, len = message_len < sizeof words - 1 ? message_len : sizeof words - 1;
+    for (i = 0; i < len; i++)
+        words[i] = iscntrl((unsigned char)message[i]) ? '?' : message[i];
+    words[len] = '\0';
+    ob_die(OB_REFUSED, "the server said no: %s (%d)%s%s", sealwire_obrpc_rcode_name(rcode), (int)rcode,
+           len > 0 ? ": " : "", words);
 }
 
 /* What a failure of the connection is called. */

@@ -48,6 +48,7 @@ enum {
     PROOF_LEN = 20,
     OB_SET_CONFIG = 0x106,
     OB_DESERIALIZE_ERROR = -4034,
+    OB_UNKNOWN_CONNECTION = -4174,
     OB_UNKNOWN_PACKET = -4118,
     /* From the first byte to a login, and from SIGTERM to the last byte. */
     LOGIN_TIMEOUT_S = 10,
@@ -462,11 +463,12 @@ static void go_on_rpc(struct session *session)
     }
     while (result == SEALWIRE_OK && !session->is_over) {
         int32_t rcode = OB_UNKNOWN_PACKET;
+        bool is_authenticated = sealwire_conn_obrpc_method(session->conn) != SEALWIRE_OBRPC_NONE;
         result = sealwire_conn_next_obrpc_packet(session->conn, &request);
         if (result != SEALWIRE_OK)
             break;
         if (request.pcode == OB_SET_CONFIG)
-            rcode = set_config(session, &request);
+            rcode = is_authenticated ? set_config(session, &request) : OB_UNKNOWN_CONNECTION;
         if (sealwire_conn_answer_obrpc_packet(session->conn, &request, rcode, NULL, 0) != SEALWIRE_OK)
             leave(session);
     }
@@ -571,17 +573,29 @@ static sealwire_result add_accounts(sealwire_config_builder *builder, const char
     return result;
 }
 
-static sealwire_result add_methods(sealwire_config_builder *builder, const char *names)
+static unsigned method(const char *name)
 {
-    unsigned methods = strstr(names, "ssl_io") != NULL ? SEALWIRE_OBRPC_SSL_IO : 0;
-    if (strstr(names, "ssl_no_encrypt") != NULL)
-        methods |= SEALWIRE_OBRPC_SSL_NO_ENCRYPT;
-    if (strstr(names, "none") != NULL)
-        methods |= SEALWIRE_OBRPC_NONE;
-    sealwire_config_builder_set_client_cert(builder, SEALWIRE_CLIENT_CERT_REQUIRED);
+    if (strcmp(name, "ssl_io") == 0)
+        return SEALWIRE_OBRPC_SSL_IO;
+    if (strcmp(name, "ssl_no_encrypt") == 0)
+        return SEALWIRE_OBRPC_SSL_NO_ENCRYPT;
+    if (strcmp(name, "none") != 0)
+        fail(name, "is no method");
+    return SEALWIRE_OBRPC_NONE;
+}
+
+static sealwire_result add_methods(sealwire_config_builder *builder, char *names)
+{
+    unsigned methods = 0;
+    sealwire_result result = sealwire_config_builder_set_client_cert(builder, SEALWIRE_CLIENT_CERT_REQUIRED);
+    char *name;
+
+    for (name = strtok(names, ","); name != NULL; name = strtok(NULL, ","))
+        methods |= method(name);
     /* OceanBase's ends never send one. */
-    sealwire_config_builder_danger_obrpc_end_without_close_notify(builder);
-    return sealwire_config_builder_set_obrpc_methods(builder, methods);
+    if (result == SEALWIRE_OK)
+        result = sealwire_config_builder_danger_obrpc_end_without_close_notify(builder);
+    return result == SEALWIRE_OK ? sealwire_config_builder_set_obrpc_methods(builder, methods) : result;
 }
 
 /* Clients may show a certificate of the authorities; who must is the accounts' to say, or the RPC port's. */
@@ -648,14 +662,14 @@ int main(int argc, char **argv)
         { "rpc-methods", required_argument, NULL, 'n' }, { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
-    const char *given[128] = { 0 };
+    char *given[128] = { 0 }, ssl_io[] = "ssl_io";
     sealwire_listener *mysql, *rpc;
     sealwire_config_builder *builder;
     struct sigaction action = { 0 };
     int option;
 
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
-        given[option & 127] = optarg != NULL ? optarg : "";
+        given[option & 127] = optarg != NULL ? optarg : ssl_io;
     if (given['h'] || given['?'] || optind < argc || !given['c'] || !given['k'] || !given['a'] || !given['u'] ||
         !given['m'] || !given['r']) {
         fprintf(given['h'] ? stdout : stderr,
@@ -672,7 +686,7 @@ int main(int argc, char **argv)
     builder = server_builder(given['c'], given['k'], given['a']);
     mysql = listen_on(given['m'], build(builder, add_accounts(builder, given['u'])), &mysql_port, true);
     builder = server_builder(given['c'], given['k'], given['a']);
-    rpc = listen_on(given['r'], build(builder, add_methods(builder, given['n'] ? given['n'] : "ssl_io")), &rpc_port,
+    rpc = listen_on(given['r'], build(builder, add_methods(builder, given['n'] ? given['n'] : ssl_io)), &rpc_port,
                     false);
     fflush(stdout);
     while (!is_stopped)

@@ -2051,11 +2051,13 @@ void sealwire_engine_free(sealwire_engine *engine);
  *
  * Connections begin with TLS as servers of `config`, as it is when they are accepted; with the
  * option `plaintext_first` they begin in plaintext, and sealwire_conn_start_tls() ends that. Where
- * `config` is NULL they stay in plaintext; with OB-RPC's negotiation it decides. The listener
- * keeps the configuration: its handle may be freed. `options` may be NULL, for the defaults.
+ * `config` is NULL they stay in plaintext. Where it is one of OB-RPC, what each client negotiates
+ * decides. The listener keeps the configuration: its handle may be freed. `options` may be NULL,
+ * for the defaults.
  *
- * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, or the configuration is one of
- * clients; ::SEALWIRE_ERR_IO where the address is in use or may not be listened on.
+ * ::SEALWIRE_ERR_ARGUMENT where the address cannot be read, the configuration is one of clients,
+ * or `plaintext_first` is set with one of OB-RPC; ::SEALWIRE_ERR_IO where the address is in use or
+ * may not be listened on.
  */
 SEALWIRE_API
 sealwire_result sealwire_engine_listen(sealwire_engine *engine,

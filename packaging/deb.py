@@ -35,14 +35,18 @@ def packages(version: str, soversion: str) -> list[Package]:
     return [
         Package("sealwire", "net", "encrypted transport for database connections", r"usr/bin/|.*/man1/"),
         Package(library, "libs", "encrypted transport for database connections, as a library",
-                r".*/libsealwire\.so\.\d|.*/THIRD-PARTY\.txt"),
+                r".*/libsealwire\.so\.\d"),
         Package("libsealwire-dev", "libdevel", "headers of Sealwire's library", r".*", f"{library} (= {version})"),
     ]
 
 
 def main(staged: str, out: str, version: str, soversion: str) -> int:
+    # dpkg-deb refuses folders that others cannot read.
+    os.umask(0o022)
     staged, out = Path(staged), Path(out)
     wanted = packages(version, soversion)
+    licences = [ROOT / "LICENSE-MIT", ROOT / "LICENSE-APACHE", staged / "usr/share/doc/sealwire/THIRD-PARTY.txt"]
+    copyright = "\n".join(path.read_text() for path in licences)
     for path in sorted(staged.rglob("*")):
         if path.is_dir() and not path.is_symlink():
             continue
@@ -52,16 +56,15 @@ def main(staged: str, out: str, version: str, soversion: str) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
     for package in wanted:
-        print(build(package, out, version, soversion))
+        print(build(package, out, version, soversion, copyright))
     return 0
 
 
-def build(package: Package, out: Path, version: str, soversion: str) -> Path:
+def build(package: Package, out: Path, version: str, soversion: str, copyright: str) -> Path:
     tree = out / package.name
     doc = tree / "usr/share/doc" / package.name
     doc.mkdir(parents=True, exist_ok=True)
-    licences = (ROOT / "LICENSE-MIT", ROOT / "LICENSE-APACHE")
-    (doc / "copyright").write_text("\n".join(path.read_text() for path in licences))
+    (doc / "copyright").write_text(copyright)
     control = tree / "DEBIAN"
     control.mkdir()
     if package.section == "libs":

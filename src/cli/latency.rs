@@ -23,5 +23,5 @@ pub(super) const PERCENTILES: [(&str, f64); 5] = [
     ("max", 100.0),
 ];
 
-/// The longest latency that is told from a longer one.
-const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// The longest latency that is told from a longer one: longer than anything is waited for, a day.
+const LATENCY_NS_MAX: u64 = 86_400_000_000_000;

@@ -72,6 +72,10 @@ impl<'a> Report<'a> {
         if errors > 0 {
             return failed(ErrorKind::Io, format!("{errors} requests failed"));
         }
+        if let Some(way) = self.ways.iter().find(|way| way.figures.latency_ns.is_empty()) {
+            let text = format!("{}: no request was answered in that time", way.name);
+            return failed(ErrorKind::Timeout, text);
+        }
         for (way, rate) in self.ways.iter().zip(self.load.rate.into_iter().cycle()) {
             let figures = &way.figures;
             let due = figures.missed + figures.latency_ns.len();
@@ -99,8 +103,7 @@ impl<'a> Report<'a> {
             "p50", "p90", "p99", "p99.9", "max", "requests", "/s", "errors"
         ));
         lines.extend(self.ways.iter().map(Way::row));
-        if let [tls, plain] = &self.ways[..] {
-            let ratios = ratios(&tls.figures, &plain.figures);
+        if let Some(ratios) = self.ratios() {
             let columns: String = ratios
                 .iter()
                 .map(|ratio| format!(" {ratio:>9.2}"))
@@ -126,13 +129,26 @@ impl<'a> Report<'a> {
             "interrupted": self.is_interrupted,
             "ways": self.ways.iter().map(Way::json).collect::<Vec<_>>(),
         });
-        if let [tls, plain] = &self.ways[..] {
-            let ratios = ratios(&tls.figures, &plain.figures);
+        if let Some(ratios) = self.ratios() {
             let names = PERCENTILES.iter().map(|(name, _)| (*name).to_owned());
             let ratios: Map<_, _> = names.zip(ratios.map(Value::from)).collect();
             report["ratio"] = ratios.into();
         }
         format!("{report:#}\n")
+    }
+
+    /// How many times longer the latency over TLS is, by percentile, where both ways were of use.
+    fn ratios(&self) -> Option<[f64; PERCENTILES.len()]> {
+        let [tls, plain] = &self.ways[..] else {
+            return None;
+        };
+        let [tls, plain] = [&tls.figures.latency_ns, &plain.figures.latency_ns];
+        let ratio = |percentile| {
+            let of = |latency_ns: &Histogram<u64>| latency_ns.value_at_percentile(percentile) as f64;
+            of(tls) / of(plain)
+        };
+        let is_measured = !tls.is_empty() && !plain.is_empty();
+        is_measured.then(|| PERCENTILES.map(|(_, percentile)| ratio(percentile)))
     }
 
     fn load_line(&self) -> String {
@@ -204,14 +220,6 @@ impl Way {
         }
         way
     }
-}
-
-/// How many times longer the first one's latency is, by percentile.
-fn ratios(tls: &Figures, plain: &Figures) -> [f64; PERCENTILES.len()] {
-    PERCENTILES.map(|(_, percentile)| {
-        let of = |figures: &Figures| figures.latency_ns.value_at_percentile(percentile) as f64;
-        of(tls) / of(plain).max(1.0)
-    })
 }
 
 fn cpus() -> usize {

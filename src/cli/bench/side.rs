@@ -53,7 +53,7 @@ pub(super) struct Side<'a> {
     clients: Vec<Client<'a>>,
     /// Clients that may have room for a request, once for each; looked at again when taken.
     free: VecDeque<usize>,
-    /// Clients without a connection, and when they make the next one; in that order.
+    /// Clients without a connection, and when they may have the next one; in that order.
     unconnected: VecDeque<(Monotonic, usize)>,
     facts: Option<Arc<Facts>>,
     was_ready: bool,
@@ -148,7 +148,7 @@ impl<'a> Side<'a> {
                 end = end.min(now.monotonic);
                 break;
             }
-            figures.elapsed = before + now.monotonic.since(begin);
+            figures.elapsed = before + now.monotonic.min(end).since(begin);
             if now.monotonic >= show_at {
                 show(figures);
                 show_at = now.monotonic.after(SHOW_INTERVAL);
@@ -196,7 +196,10 @@ impl<'a> Side<'a> {
                 break;
             }
             self.unconnected.pop_front();
-            self.open_connection(index, figures)?;
+            match self.load.reconnect {
+                true => self.free.push_back(index),
+                false => self.open_connection(index, figures)?,
+            }
         }
         Ok(())
     }
@@ -405,10 +408,7 @@ impl<'a> Side<'a> {
         figures.failed(&error.to_string(), lost as u64);
         self.forget(index);
         let retry_at = self.engine.now().monotonic.after(RETRY_WAIT);
-        match self.load.reconnect {
-            true => self.free.push_back(index),
-            false => self.unconnected.push_back((retry_at, index)),
-        }
+        self.unconnected.push_back((retry_at, index));
         Ok(())
     }
 
@@ -436,10 +436,7 @@ impl<'a> Side<'a> {
                 figures.failed(&text, count);
             }
             self.forget(index);
-            match self.load.reconnect {
-                true => self.free.push_back(index),
-                false => self.unconnected.push_back((Monotonic::default(), index)),
-            }
+            self.unconnected.push_back((Monotonic::default(), index));
         }
     }
 }

@@ -27,6 +27,9 @@ pub(in crate::ffi::conn) struct Own {
     is_end_told: bool,
     /// When whoever reads has something else to do.
     wake: Option<Monotonic>,
+    /// Why nothing can be sent any more: what a call had given before it failed is on its way, and
+    /// would be sent twice by one that tries again.
+    send_failure: Option<Error>,
 }
 
 impl Own {
@@ -38,6 +41,7 @@ impl Own {
             end: None,
             is_end_told: false,
             wake: None,
+            send_failure: None,
         }
     }
 
@@ -135,6 +139,9 @@ impl Own {
         data: &[u8],
         pools: &mut Pools,
     ) -> Result<(sealwire_result, usize), Failure> {
+        if let Some(error) = &self.send_failure {
+            return Err(error.clone().into());
+        }
         let ready = self.handshake(pools)?;
         if self.end()?.connection().is_handshaking() {
             return Ok((ready, 0));
@@ -295,6 +302,7 @@ impl Own {
             Ok(Moved::All) => Ok(SEALWIRE_OK),
             Ok(Moved::WouldBlock) => Ok(SEALWIRE_WANT_WRITE),
             Err(error) => {
+                self.send_failure = Some(error.clone());
                 // A peer that has left may have said why: its alert tells more than EPIPE.
                 hear_last_words(end, fd, pools)?;
                 Err(error.into())

@@ -214,6 +214,8 @@ impl Conn {
                         return Ok(Replied::Reply(reply));
                     }
                 }
+                // Whoever keeps sending them keeps nobody beyond a deadline.
+                Next::Keepalive => {}
                 Next::Wait(SEALWIRE_WANT_READ) if is_waiting && deadline <= now().monotonic => {}
                 Next::Wait(condition) => {
                     if condition == SEALWIRE_EOF {

@@ -57,6 +57,8 @@ enum Usage {
 enum Next {
     /// A request or a response has been gathered.
     Packet,
+    /// A keepalive of the older network library has passed.
+    Keepalive,
     Wait(sealwire_result),
 }
 
@@ -115,22 +117,22 @@ impl Obrpc {
     }
 }
 
-/// Gathers the next packet, net header and all. Keepalives of the older network library are
-/// skipped.
+/// Gathers the next packet, net header and all.
 fn next(frames: &mut Frames, link: &mut Link, pools: &mut Pools) -> Result<Next, Failure> {
-    loop {
-        let condition = frames.gather(NET_HEADER_LEN, link, pools)?;
-        let header = frames.incoming().first_chunk();
-        let Some(header) = header.filter(|_| condition == SEALWIRE_OK) else {
-            return Ok(Next::Wait(condition));
-        };
-        let header = NetHeader::decode(*header, RPC_PACKET_LEN_MAX).map_err(Error::from)?;
-        let len = NET_HEADER_LEN + header.payload_len as usize;
-        match (frames.gather(len, link, pools)?, header.kind) {
-            (SEALWIRE_OK, FrameKind::Rpc) => return Ok(Next::Packet),
-            (SEALWIRE_OK, FrameKind::EasyKeepalive) => _ = frames.lend(),
-            (condition, _) => return Ok(Next::Wait(condition)),
+    let condition = frames.gather(NET_HEADER_LEN, link, pools)?;
+    let header = frames.incoming().first_chunk();
+    let Some(header) = header.filter(|_| condition == SEALWIRE_OK) else {
+        return Ok(Next::Wait(condition));
+    };
+    let header = NetHeader::decode(*header, RPC_PACKET_LEN_MAX).map_err(Error::from)?;
+    let len = NET_HEADER_LEN + header.payload_len as usize;
+    match (frames.gather(len, link, pools)?, header.kind) {
+        (SEALWIRE_OK, FrameKind::Rpc) => Ok(Next::Packet),
+        (SEALWIRE_OK, FrameKind::EasyKeepalive) => {
+            frames.lend();
+            Ok(Next::Keepalive)
         }
+        (condition, _) => Ok(Next::Wait(condition)),
     }
 }
 

@@ -92,8 +92,12 @@ pub extern "C" fn sealwire_conn_next_obrpc_packet(
     call(conn, |conn, pools| {
         let out = Out::new("packet_out", packet_out)?;
         conn.obrpc.begin_packets()?;
-        if let Next::Wait(condition) = next(&mut conn.frames, &mut conn.link, pools)? {
-            return Ok(condition);
+        loop {
+            match next(&mut conn.frames, &mut conn.link, pools)? {
+                Next::Packet => break,
+                Next::Keepalive => {}
+                Next::Wait(condition) => return Ok(condition),
+            }
         }
         let packet = conn.obrpc.open(conn.frames.incoming());
         // Not lent where it is damaged, so that it stays in front of everything behind it.
