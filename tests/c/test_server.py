@@ -7,6 +7,7 @@ from dataclasses import replace
 from harness import certs, clients, obrpc, pki
 from harness.databases import PASSWORD
 from harness.drivers import Connector, MariadbCli, Mysql2, MysqlCli, PyMysql, Refused, Target
+from harness.process import run
 from peers import mysql as protocol
 from toolchain import EXAMPLES, SANITIZERS, VALGRIND, CCase, checked
 
@@ -23,6 +24,8 @@ METHODS = {
     "ssl_no_encrypt": ("plain", "plain"),
     "ssl_io": ("TLSv1.3", "TLSv1.2"),
 }
+# Whose clients have shown a certificate.
+AUTHENTICATED = ("ssl_no_encrypt", "ssl_io")
 # For a client that is given one by default.
 WITHOUT_CERTIFICATE = ("--cert", "")
 UNKNOWN_PACKET, UNKNOWN_CONNECTION = -4118, -4174
@@ -120,9 +123,11 @@ class ServerCase(CCase):
                 with self.subTest(method, options=options):
                     done = self.call(port, method, "config", "a=1,b=2", "echo", "00", "one-way", "00", options=options)
                     self.assertEqual(done.returncode, 0, done.stdout)
-                    answers = ["connected " + version, "config 0", f"echo {UNKNOWN_PACKET} ", "one-way"]
+                    rcode = 0 if method in AUTHENTICATED else UNKNOWN_CONNECTION
+                    answers = ["connected " + version, f"config {rcode}", f"echo {UNKNOWN_PACKET} ", "one-way"]
                     self.assertEqual(done.stdout.splitlines(), answers)
-        self.assertEqual(self.log().count("SET_CONFIG: a=1,b=2\n"), 2 * len(methods))
+        believed = sum(method in AUTHENTICATED for method in methods)
+        self.assertEqual(self.log().count("SET_CONFIG: a=1,b=2\n"), 2 * believed)
 
 
 class BothPorts(ServerCase):
@@ -214,7 +219,7 @@ class RpcPort(ServerCase):
     def test_methods(self):
         port = self.serve(SANITIZERS, "--rpc-methods", "none,ssl_no_encrypt,ssl_io")["rpc"]
         self.check_methods(port, *METHODS)
-        for method in ("ssl_no_encrypt", "ssl_io"):
+        for method in AUTHENTICATED:
             self.assertIn(f"{method}: /CN=client\n", self.log())
 
     def test_others_are_refused(self):
@@ -235,5 +240,13 @@ class RpcPort(ServerCase):
 
 
 class CommandLine(CCase):
+    def test_a_method_that_is_none(self):
+        words = ("--cert", "c", "--key", "k", "--ca", "a", "--accounts", "u", "--mysql", "m", "--rpc", "r")
+        own = certs.server()
+        given = {"c": own.cert, "k": own.key, "a": certs.authority().cert, "u": "/dev/null", "m": "127.0.0.1:0"}
+        command = [given.get(word, word) for word in words]
+        done = run(SANITIZERS.program(SERVER), *command, "--rpc-methods", "ssl_io,ssl")
+        self.assertEqual((done.returncode, done.stderr), (1, "ssl: is no method\n"))
+
     def test_help(self):
         self.assertIn("usage: server --cert FILE", checked(SANITIZERS.program(SERVER), "--help"))

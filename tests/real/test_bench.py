@@ -129,6 +129,24 @@ class Bench(Case):
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn(f"connect to 127.0.0.1:{port}: Connection refused", done.stderr)
 
+    def test_a_server_that_never_greets(self):
+        address = Listener(self, lambda connection: connection.recv(1)).address
+        done = bench("mysql", address, "--user", "u", "--plain", *SHORT)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("plaintext: no request was answered", done.stderr)
+
+    def test_connections_for_each_request_are_not_made_without_a_pause(self):
+        accepted = []
+
+        def serve(connection):
+            accepted.append(1)
+            if len(accepted) == 1:
+                echo(connection)
+
+        done = bench("tls", self.tls_echo(serve), *TEST_CA, *SHORT, "-c", 1, "--reconnect")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertLess(len(accepted), 20)
+
     def test_a_server_that_is_not_believed(self):
         done = bench("tls", self.tls_echo(), "--ca", certs.authority("other").cert, *SHORT)
         self.assertEqual((done.returncode, done.stdout), (1, ""))

@@ -72,7 +72,11 @@ impl<'a> Report<'a> {
         if errors > 0 {
             return failed(ErrorKind::Io, format!("{errors} requests failed"));
         }
-        if let Some(way) = self.ways.iter().find(|way| way.figures.latency_ns.is_empty()) {
+        if let Some(way) = self
+            .ways
+            .iter()
+            .find(|way| way.figures.latency_ns.is_empty())
+        {
             let text = format!("{}: no request was answered in that time", way.name);
             return failed(ErrorKind::Timeout, text);
         }
@@ -144,7 +148,8 @@ impl<'a> Report<'a> {
         };
         let [tls, plain] = [&tls.figures.latency_ns, &plain.figures.latency_ns];
         let ratio = |percentile| {
-            let of = |latency_ns: &Histogram<u64>| latency_ns.value_at_percentile(percentile) as f64;
+            let of =
+                |latency_ns: &Histogram<u64>| latency_ns.value_at_percentile(percentile) as f64;
             of(tls) / of(plain)
         };
         let is_measured = !tls.is_empty() && !plain.is_empty();

@@ -1,5 +1,6 @@
 //! Calls, their deadlines, and streams.
 
+use std::io::Write;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -149,6 +150,20 @@ fn a_call_is_over_at_its_deadline() {
     pump(&server, &client);
     assert_eq!(client.reply(), Ok(Reply::done(patient, b"late")));
     assert_eq!(client.reply(), Err(SEALWIRE_WANT_READ));
+}
+
+#[test]
+fn keepalives_keep_nobody_beyond_a_deadline() {
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let builder = client_builder(SEALWIRE_OBRPC_NONE);
+    let client = Conn::client(&builder.build(), "localhost");
+    ok(sealwire_conn_set_fd(client.0, near.as_raw_fd()));
+    let sender = thread::spawn(move || while far.write_all(KEEPALIVE).is_ok() {});
+    let id = client.call(b"", 20);
+    assert_eq!(client.reply(), Ok(Reply::timed_out(id)));
+    drop(client);
+    drop(near);
+    sender.join().unwrap();
 }
 
 #[test]

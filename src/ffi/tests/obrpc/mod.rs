@@ -23,6 +23,9 @@ const ALL: c_uint = SEALWIRE_OBRPC_NONE | SEALWIRE_OBRPC_SSL_NO_ENCRYPT | SEALWI
 
 const PCODE: u32 = 0x106;
 
+/// A keepalive of the older network library.
+const KEEPALIVE: &[u8] = b"\x41\xdb\xdb\xce\0\0\0\x03\0\0\0\0\0\0\0\0abc";
+
 fn client_builder(method: c_uint) -> Builder {
     let builder = Builder::usual_client();
     ok(sealwire_config_builder_set_obrpc_method(builder.0, method));

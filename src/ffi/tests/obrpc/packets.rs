@@ -126,12 +126,11 @@ fn packets_are_given_out_whole_however_they_arrive() {
 #[test]
 fn keepalives_are_skipped() {
     let server = plain_server();
-    let keepalive = [&[0x41, 0xdb, 0xdb, 0xce, 0, 0, 0, 3][..], &[0; 8], b"abc"].concat();
     let first = bytes(&header(), b"first");
     let sent = [
         &first[..],
-        &keepalive,
-        &keepalive,
+        KEEPALIVE,
+        KEEPALIVE,
         &bytes(&header(), b"second"),
     ]
     .concat();
