@@ -123,12 +123,16 @@ class Crowd(MysqlCase):
         """All open at once, each with a session of its own at the server; then all gone, from everywhere; and again."""
         database = databases.mariadb()
         made = route("test", client_side("required"), server_side(database, "verify-full"))
-        # Of several workers one may get more of the second crowd than of the first, and its tables double.
-        proxy = self.gateway(made, workers=1, launcher=RETURNING_MEMORY)
+        proxy = self.gateway(made, workers=0, launcher=RETURNING_MEMORY)
         descriptors, rss_kib = self.after_a_crowd(proxy, database)
-        again = self.after_a_crowd(proxy, database)
-        self.assertEqual(again[0], descriptors)
-        self.assertLess(again[1] - rss_kib, self.RSS_TOLERANCE_KIB)
+        added_kib = []
+        # Tables grow once, where a worker gets more of a crowd than of those before; what leaks grows each time.
+        while not added_kib or (added_kib[-1] >= self.RSS_TOLERANCE_KIB and len(added_kib) < 3):
+            again = self.after_a_crowd(proxy, database)
+            self.assertEqual(again[0], descriptors)
+            added_kib.append(again[1] - rss_kib)
+            rss_kib = again[1]
+        self.assertLess(added_kib[-1], self.RSS_TOLERANCE_KIB, added_kib)
 
     def after_a_crowd(self, proxy, database) -> tuple[int, int]:
         """Descriptors and memory of the gateway, in KiB, once a crowd has come and gone."""
