@@ -8,7 +8,8 @@ from harness import certs, databases
 from harness.databases import PASSWORD
 from harness.process import run
 from peers import mysql as protocol
-from toolchain import EXAMPLES, ROOT, SANITIZERS, VALGRIND, CCase
+from test_guide import GUIDE, blocks
+from toolchain import EXAMPLES, ROOT, SANITIZERS, VALGRIND, CCase, compiled
 
 PING = EXAMPLES / "mysql_ping.c"
 SERVER = ROOT / "tests/c/programs/mysql_server.c"
@@ -49,6 +50,25 @@ class Ping(CCase):
     def test_seekdb(self):
         database = databases.seekdb()
         self.check_accounts(database, database.accounts["mysql_native_password"])
+
+    def test_the_guides_client(self):
+        source = self.scratch / "maria.c"
+        source.write_text(next(block for _, block in blocks(GUIDE) if "sealwire_conn_mysql_connect(" in block))
+        self.assertLess(len(source.read_text().splitlines()), 100)
+        database = databases.mariadb()
+
+        def ask(password: str, ca):
+            return run(compiled(source), database.host, database.port, ca, "native", password, timeout_s=60)
+
+        done = ask(PASSWORD, database.ca)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"MariaDB.*: 42\n$")
+        done = ask("wrong", database.ca)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("Access denied for user 'native'", done.stderr)
+        done = ask(PASSWORD, certs.authority("stranger").cert)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("TLS: SEALWIRE_ERR_CERT_UNKNOWN_ISSUER: ", done.stderr)
 
     def test_a_server_that_is_not_believed(self):
         done = self.ping(databases.mariadb(), "native", ca=certs.authority("stranger").cert)
